@@ -1,0 +1,208 @@
+"""Every option of a run, once: from here come the flags, the YAML keys, `--help` and docs/options.md.
+
+A field is an option. Its default, its limits and its explanation stand together; `Config` refuses unknown names and
+wrong types. Nothing else in the package holds a number of the method.
+"""
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from mmrns.errors import UserError
+
+
+def _option(section: str, default: Any, explanation: str, **limits: Any) -> Any:
+    return Field(default, description=explanation, json_schema_extra={"section": section}, **limits)
+
+
+class Config(BaseModel):
+    """All options of a training run. Symbols in explanations are those of docs/method.md."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    # --- what is trained on what
+    dataset: str = _option("Data", "pictokg", "name of a dataset below $MMRNS_DATA or data/, or its folder")
+    features: str = _option(
+        "Data", "", "folder of features.safetensors and features.json; empty: the dataset's own folder"
+    )
+    feature_memory_mb: int = _option(
+        "Data", 2048, "features smaller than this are held in memory on the device; larger ones stay memory-mapped", ge=0
+    )
+
+    model: str = _option("Model", "rotate", "scoring function: a name from `mmrns list models`, or module:Class")
+    model_options: dict[str, Any] = _option("Model", {}, "options of a scoring function's own, as JSON, e.g. '{\"p\": 2}'")
+    dim: int = _option("Model", 128, "embedding dimension d; complex models use d complex numbers (2d reals)", gt=0)
+    gamma: float = _option("Model", 12.0, "margin of distance scores, score = gamma - distance; sets the initial range", gt=0)
+
+    sampler: str = _option("Negatives", "mmrns", "negative sampler: a name from `mmrns list samplers`, or module:Class")
+    sampler_options: dict[str, Any] = _option("Negatives", {}, "options of a plug-in sampler's own, as JSON")
+    num_negatives: int = _option("Negatives", 32, "negatives a triple, n", gt=0)
+    pool_size: int = _option("Negatives", 400, "candidates a step that the MMRNS sampler draws from, P; 0: all entities", ge=0)
+
+    # --- MMRNS
+    modalities: str = _option(
+        "MMRNS", "image,text,structure", "which similarities the sampler uses, comma-separated, of image, text, structure"
+    )
+    attention_width: int = _option("MMRNS", 50, "width a of the cross-modal attention (KCA) and its outputs", gt=0)
+    structure_hidden: int = _option("MMRNS", 100, "hidden width of the MLP that gates the structure embedding", gt=0)
+    leaky_slope: float = _option("MMRNS", 0.1, "negative slope of KCA's LeakyReLU", ge=0)
+    exploration: float = _option(
+        "MMRNS", 10.0, "initial exploration temperature epsilon_0; anneals as epsilon_0 / (1 + log(step))", gt=0
+    )
+    gumbel_temperature: float = _option("MMRNS", 1.0, "temperature tau of the relaxed draw in the backward pass", gt=0)
+    sampler_gradient: Literal["cooperative", "adversarial", "off"] = _option(
+        "MMRNS",
+        "cooperative",
+        "what L_kgc's gradient through the draw does to the sampler: cooperative minimises L_kgc (the equations), "
+        "adversarial maximises it, off stops it",
+    )
+    sampler_detach: bool = _option(
+        "MMRNS", False, "give the sampler a detached view of entity and relation embeddings, so that it cannot move them"
+    )
+    contrastive_weight: float = _option("MMRNS", 0.01, "weight beta of L_con in L = L_kgc + beta L_con", ge=0)
+    pool_positives: int = _option(
+        "MMRNS", 4, "other known answers a query brought to the positives' side of L_con, where there are some", ge=0
+    )
+    cosine_epsilon: float = _option("MMRNS", 1e-8, "delta added to the product of norms in a cosine", gt=0)
+
+    # --- objective
+    objective: Literal["sampled"] = _option("Loss", "sampled", "training objective: sampled negatives")
+    adversarial_temperature: float = _option(
+        "Loss", 1.0, "alpha of the self-adversarial weights softmax(alpha * score); 0: equal weights", ge=0
+    )
+    subsampling: bool = _option("Loss", True, "weight a triple by 1/sqrt(frequency of its two queries), as RotatE does")
+    subsampling_offset: float = _option("Loss", 3.0, "added to each frequency before the square root", ge=0)
+    regularization: float = _option("Loss", 0.0, "weight of the cubed 3-norm of the batch's embeddings", ge=0)
+
+    # --- optimisation
+    optimizer: Literal["adam", "adagrad"] = _option("Optimisation", "adam", "optimiser of all parameters")
+    learning_rate: float = _option("Optimisation", 1e-3, "learning rate of entity and relation embeddings", gt=0)
+    sampler_learning_rate: float = _option("Optimisation", 1e-3, "learning rate of the sampler's own parameters", gt=0)
+    schedule: Literal["constant", "linear", "cosine"] = _option(
+        "Optimisation", "constant", "learning-rate schedule after warm-up, over all steps, for both groups"
+    )
+    warmup_steps: int = _option("Optimisation", 0, "steps over which the learning rate rises linearly from 0", ge=0)
+    clip_gradient: float = _option("Optimisation", 0.0, "clip the gradient's 2-norm at this; 0: do not clip", ge=0)
+
+    # --- the run
+    steps: int = _option("Run", 0, "optimiser steps; 0: use --epochs", ge=0)
+    epochs: int = _option("Run", 0, "passes over train, used when --steps is 0; both 0: 100 epochs", ge=0)
+    batch_size: int = _option("Run", 256, "triples a step, over all processes", gt=0)
+    seed: int = _option("Run", 0, "seed of initialisation, batches and draws", ge=0)
+    device: Literal["auto", "cpu", "cuda"] = _option("Run", "auto", "where to train; auto takes a GPU when there is one")
+    precision: Literal["no", "bf16", "fp16"] = _option("Run", "no", "mixed precision, through accelerate")
+    threads: int = _option("Run", 0, "CPU threads of torch; 0: torch's default", ge=0)
+    output: str = _option("Run", "", "run folder; empty: checkpoints/<dataset>-<model>-<sampler>-<seed>")
+
+    # --- evaluation and bookkeeping
+    valid_every: int = _option("Evaluation", 0, "steps between validations; 0: ten times a run", ge=0)
+    valid_queries: int = _option("Evaluation", 0, "validate during training on this many triples of valid; 0: all", ge=0)
+    metric: Literal["mrr", "hits@1", "hits@3", "hits@10"] = _option(
+        "Evaluation", "mrr", "metric of valid, both directions, that selects the checkpoint"
+    )
+    patience: int = _option("Evaluation", 0, "stop after this many validations without improvement; 0: never", ge=0)
+    eval_memory_mb: int = _option("Evaluation", 256, "memory that scoring all entities may use at once", gt=0)
+    checkpoint_every: int = _option("Evaluation", 0, "steps between saved training states; 0: at every validation", ge=0)
+    log_every: int = _option("Evaluation", 50, "steps between TensorBoard entries", gt=0)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_bool_for_a_number(cls, value: Any, info: Any) -> Any:
+        if isinstance(value, bool) and cls.model_fields[info.field_name].annotation is not bool:
+            raise ValueError("needs a number or text, not true/false")
+        return value
+
+    @field_validator("model_options", "sampler_options", mode="before")
+    @classmethod
+    def _from_json(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        try:
+            return json.loads(value)
+        except ValueError as error:
+            raise ValueError(f"needs a JSON object such as '{{\"p\": 2}}' ({error})") from None
+
+    @field_validator("modalities")
+    @classmethod
+    def _known_modalities(cls, value: str) -> str:
+        names = [name.strip() for name in value.split(",") if name.strip()]
+        unknown = [name for name in names if name not in ("image", "text", "structure")]
+        if unknown or not names or len(set(names)) < len(names):
+            raise ValueError("write some of image, text, structure, comma-separated, each once")
+        return ",".join(names)
+
+    @model_validator(mode="after")
+    def _fits(self) -> "Config":
+        if self.sampler == "mmrns" and 0 < self.pool_size < self.num_negatives:
+            raise ValueError(
+                f"--num-negatives {self.num_negatives} is larger than --pool-size {self.pool_size}: "
+                "draw fewer negatives or enlarge the pool"
+            )
+        return self
+
+    @property
+    def run_folder(self) -> Path:
+        """Where this run is kept."""
+        if self.output:
+            return Path(self.output)
+        names = [Path(self.dataset).name, self.model.replace(":", "."), self.sampler.replace(":", "."), str(self.seed)]
+        return Path("checkpoints") / "-".join(names)
+
+
+def flag(name: str) -> str:
+    """The command-line flag of a field."""
+    return "--" + name.replace("_", "-")
+
+
+def load_config(values: dict[str, Any], file: Path | None = None) -> Config:
+    """Defaults, overlaid by a YAML file, overlaid by flags.
+
+    Args:
+        values: what was given on the command line or in Python, by field name.
+        file: a YAML mapping of field names, e.g. a run's config.yaml.
+
+    Raises:
+        UserError: unknown key, wrong type or value out of range; the message names the file and line, or the flag.
+    """
+    from_file, lines = _read_yaml(file) if file else ({}, {})
+    try:
+        return Config(**{**from_file, **values})
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0]) if first["loc"] else ""
+        message = first["msg"].removeprefix("Value error, ")
+        if not name:
+            raise UserError(message) from None
+        if first["type"] == "extra_forbidden":
+            message = "unknown option; `mmrns train --help` lists them all"
+        else:
+            message = f"{message[0].lower()}{message[1:]}, not {first['input']!r}"
+        where = flag(name) if name in values else f"{file}:{lines.get(name, 1)}: {name}"
+        raise UserError(f"{where}: {message}") from None
+
+
+def _read_yaml(file: Path) -> tuple[dict[str, Any], dict[str, int]]:
+    """The mapping in `file` and the line of each key."""
+    try:
+        text = file.read_text(encoding="utf-8")
+        values, tree = yaml.safe_load(text), yaml.compose(text, Loader=yaml.SafeLoader)
+    except FileNotFoundError:
+        raise UserError(f"--config {file}: no such file; check the path") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"--config {file}: cannot be read ({error}); give a YAML file in UTF-8") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"--config {file}: not YAML ({error}); write one `option: value` a line") from None
+    if values is None:
+        return {}, {}
+    if not isinstance(values, dict) or not isinstance(tree, yaml.MappingNode):
+        raise UserError(f"--config {file}: not a mapping; write one `option: value` a line")
+    lines = {str(key.value): key.start_mark.line + 1 for key, _ in tree.value}
+    return {str(key): value for key, value in values.items()}, lines
+
+
+def dump_config(config: Config) -> str:
+    """The complete configuration as YAML; `load_config` reads it back to an equal Config."""
+    return yaml.safe_dump(config.model_dump(), sort_keys=False, allow_unicode=True)

@@ -1,0 +1,78 @@
+"""Metrics of a split in whole and in parts, and the per-query table behind them."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from mmrns.evaluation.metrics import ranking_metrics
+from mmrns.evaluation.ranking import Ranks, rank_triples
+from mmrns.features import MODALITIES, FeatureStore
+from mmrns.graph import AnswerIndex, Dataset
+from mmrns.graph.answers import HEAD, TAIL
+from mmrns.graph.statistics import CATEGORIES, relation_categories
+from mmrns.scoring import KnowledgeGraphModel
+
+
+def evaluate_split(
+    model: KnowledgeGraphModel,
+    dataset: Dataset,
+    split: str,
+    known: AnswerIndex,
+    features: FeatureStore | None,
+    memory_mb: int,
+) -> tuple[dict[str, dict[str, Any]], pd.DataFrame]:
+    """Rank a split and report it.
+
+    Returns:
+        Metrics by part ("both", "head", "tail", the relation categories, "seen"/"unseen", "has-image" and its
+        opposites), and a row a query: head, relation, tail (ids), direction, rank, optimistic, pessimistic,
+        candidates, category, has_image, has_text, seen.
+    """
+    ranks = rank_triples(model, dataset.split(split), known, memory_mb)
+    category = relation_categories(dataset.train, len(dataset.relations))[ranks.triples[:, 1]]
+    seen = dataset.seen[ranks.triples[:, 0]] & dataset.seen[ranks.triples[:, 2]]
+    present = {name: entities_with(dataset, features, name)[ranks.answer] for name in MODALITIES}
+
+    parts: dict[str, NDArray[np.bool_]] = {"head": ranks.direction == HEAD, "tail": ranks.direction == TAIL}
+    parts |= {name: category == number for number, name in enumerate(CATEGORIES)}
+    parts |= {"seen": seen, "unseen": ~seen}
+    for name in MODALITIES:
+        parts |= {f"has-{name}": present[name], f"no-{name}": ~present[name]}
+    metrics = {"both": ranking_metrics(ranks)} | {name: ranking_metrics(ranks, part) for name, part in parts.items()}
+    return metrics, _table(dataset, ranks, category, present, seen)
+
+
+def entities_with(dataset: Dataset, features: FeatureStore | None, modality: str) -> NDArray[np.bool_]:
+    """(E,) bool: the entity has features of the modality or, without a features file, entities.jsonl lists some."""
+    if features is not None and modality in features.modalities:
+        return features.presence(modality).cpu().numpy().astype(bool)
+    key = f"{modality}s"
+    return np.array([bool(dataset.records.get(identifier, {}).get(key)) for identifier in dataset.entities.ids], dtype=bool)
+
+
+def _table(
+    dataset: Dataset,
+    ranks: Ranks,
+    category: NDArray[np.int64],
+    present: dict[str, NDArray[np.bool_]],
+    seen: NDArray[np.bool_],
+) -> pd.DataFrame:
+    entities, relations = np.array(dataset.entities.ids, dtype=object), np.array(dataset.relations.ids, dtype=object)
+    head, relation, tail = ranks.triples.T
+    return pd.DataFrame(
+        {
+            "head": entities[head],
+            "relation": relations[relation],
+            "tail": entities[tail],
+            "direction": np.where(ranks.direction == HEAD, "head", "tail"),
+            "rank": ranks.rank,
+            "optimistic": ranks.optimistic,
+            "pessimistic": ranks.pessimistic,
+            "candidates": ranks.candidates,
+            "category": np.array(CATEGORIES, dtype=object)[category],
+            **{f"has_{name}": values for name, values in present.items()},
+            "seen": seen,
+        }
+    )

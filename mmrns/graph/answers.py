@@ -1,0 +1,115 @@
+"""The known answers of every query, as compressed sparse rows (method.md section 8, identity 5)."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+HEAD, TAIL = 0, 1
+"""Direction of a query: HEAD asks (?, relation, anchor), TAIL asks (anchor, relation, ?)."""
+
+
+class Queries(NamedTuple):
+    """B queries (anchor, relation, direction), each with one true answer.
+
+    Attributes:
+        anchor: (B,) the entity that is given.
+        relation: (B,) relation rows.
+        answer: (B,) the entity that is asked for.
+        direction: HEAD or TAIL, the same for the whole batch.
+    """
+
+    anchor: Tensor
+    relation: Tensor
+    answer: Tensor
+    direction: int
+
+    @classmethod
+    def of(cls, triples: Tensor, direction: int) -> "Queries":
+        """Ask for one side of (B, 3) triples."""
+        head, relation, tail = triples.unbind(1)
+        return cls(tail, relation, head, HEAD) if direction == HEAD else cls(head, relation, tail, TAIL)
+
+
+class AnswerIndex:
+    """Known answers of every query of a set of triples: sorted query keys, row offsets, sorted entity ids a row.
+
+    Nothing of size queries x entities is ever built; every look-up is a binary search on the tensors' device.
+    """
+
+    def __init__(self, triples: Tensor, num_entities: int, num_relations: int) -> None:
+        """Index (N, 3) int64 triples in both directions; duplicates count once."""
+        self.num_entities = num_entities
+        self.num_relations = num_relations
+        keys = torch.cat([self._keys(Queries.of(triples, direction)) for direction in (HEAD, TAIL)])
+        answers = torch.cat([triples[:, 0], triples[:, 2]])
+        pairs = torch.unique(keys * num_entities + answers)  # sorted by query, then by answer
+        self.answers = pairs % num_entities
+        self.query_keys, self.counts = torch.unique_consecutive(pairs // num_entities, return_counts=True)
+        self.offsets = self.counts.cumsum(0) - self.counts
+        row = torch.repeat_interleave(torch.arange(len(self.counts), device=pairs.device), self.counts)
+        position = torch.arange(len(pairs), device=pairs.device) - self.offsets[row]
+        # Two sorted arrays that make membership and complement look-ups one binary search each.
+        self._row_answer = row * num_entities + self.answers
+        self._row_gap = row * (num_entities + 1) + self.answers - position
+
+    def to(self, device: torch.device) -> "AnswerIndex":
+        """This index on `device`."""
+        moved = object.__new__(AnswerIndex)
+        moved.__dict__ = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in self.__dict__.items()}
+        return moved
+
+    def _keys(self, queries: Queries) -> Tensor:
+        directed = queries.relation + queries.direction * self.num_relations
+        return directed * self.num_entities + queries.anchor
+
+    def rows(self, queries: Queries) -> Tensor:
+        """(B,) row of each query; the last row + 1 stands for "no known answer"."""
+        if not len(self.query_keys):
+            return torch.zeros_like(queries.anchor)
+        keys = self._keys(queries)
+        row = torch.searchsorted(self.query_keys, keys)
+        found = self.query_keys[row.clamp_max(len(self.query_keys) - 1)] == keys
+        return torch.where(found, row, len(self.query_keys))
+
+    def count(self, rows: Tensor) -> Tensor:
+        """(B,) number of known answers."""
+        return torch.cat([self.counts, self.counts.new_zeros(1)])[rows]
+
+    def pairs(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """All known answers of the rows, flat: (K,) position in `rows`, (K,) entity id."""
+        count = self.count(rows)
+        position = torch.repeat_interleave(torch.arange(len(rows), device=rows.device), count)
+        start = torch.cat([self.offsets, self.offsets.new_zeros(1)])[rows]
+        within = torch.arange(len(position), device=rows.device) - (count.cumsum(0) - count)[position]
+        return position, self.answers[start[position] + within]
+
+    def contains(self, rows: Tensor, entities: Tensor) -> Tensor:
+        """Whether entities (B, n) are known answers of rows (B,): (B, n) bool."""
+        if not len(self._row_answer):
+            return torch.zeros_like(entities, dtype=torch.bool)
+        wanted = rows[:, None] * self.num_entities + entities
+        place = torch.searchsorted(self._row_answer, wanted).clamp_max(len(self._row_answer) - 1)
+        return self._row_answer[place] == wanted
+
+    def complement(self, rows: Tensor, ranks: Tensor) -> Tensor:
+        """The ranks-th entity (from 0, ascending) that is *not* a known answer: (B, n) ids for (B,) rows, (B, n) ranks.
+
+        Exact and without rejection: answer i of a row, a_i, has a_i - i non-answers below it, so the r-th non-answer
+        is r plus the number of i with a_i - i <= r. Ranks must lie below num_entities - count(rows).
+        """
+        start = torch.cat([self.offsets, self.offsets.new_full((1,), len(self.answers))])[rows][:, None]
+        wanted = rows[:, None] * (self.num_entities + 1) + ranks
+        return ranks + torch.searchsorted(self._row_gap, wanted, right=True) - start
+
+    def window(self, rows: Tensor, number: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Up to `number` distinct known answers of each row: (B, number) ids and a (B, number) bool of which are real.
+
+        All of them where a row has no more than that; otherwise a run of neighbours from a random start, in which
+        every answer is equally likely. Rows must have at least one answer.
+        """
+        count = self.count(rows)[:, None]
+        uniform = torch.rand(len(rows), 1, generator=generator, device=rows.device)
+        start = (uniform * count).long().clamp_max(count - 1)
+        step = torch.arange(number, device=rows.device)
+        return self.answers[self.offsets[rows][:, None] + (start + step) % count], step < count

@@ -1,0 +1,142 @@
+"""Datasets: a folder with three splits, and optionally what people see of its entities and relations."""
+
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+
+from mmrns.errors import UserError
+from mmrns.files import read_json_lines
+from mmrns.graph.answers import AnswerIndex
+from mmrns.graph.triples import COLUMNS, read_triples
+from mmrns.graph.vocabulary import Vocabulary
+
+SPLITS = ("train", "valid", "test")
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A knowledge graph, read whole; nothing of it is dropped or reordered.
+
+    Attributes:
+        name: the folder's name.
+        folder: where it was read from.
+        entities, relations: every id that occurs in a triple of any split, sorted.
+        train, valid, test: (N, 3) int64, columns head, relation, tail, in the files' order.
+        records: rows of entities.jsonl by id ({} without that file); ids that occur in no triple are kept here only.
+    """
+
+    name: str
+    folder: Path
+    entities: Vocabulary
+    relations: Vocabulary
+    train: np.ndarray
+    valid: np.ndarray
+    test: np.ndarray
+    records: dict[str, dict[str, Any]]
+
+    def split(self, name: str) -> np.ndarray:
+        """The (N, 3) triples of "train", "valid" or "test"."""
+        return {"train": self.train, "valid": self.valid, "test": self.test}[name]
+
+    def answers(self, *splits: str) -> AnswerIndex:
+        """Known answers over the given splits (all three when none is given)."""
+        return self._answers[splits or SPLITS]
+
+    @cached_property
+    def _answers(self) -> "_AnswerCache":
+        return _AnswerCache(self)
+
+    @cached_property
+    def seen(self) -> np.ndarray:
+        """(E,) bool: the entity occurs in a train triple."""
+        seen = np.zeros(len(self.entities), dtype=bool)
+        seen[self.train[:, [0, 2]]] = True
+        return seen
+
+
+class _AnswerCache(dict[tuple[str, ...], AnswerIndex]):
+    """Builds each combination of splits once."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        super().__init__()
+        self._dataset = dataset
+
+    def __missing__(self, splits: tuple[str, ...]) -> AnswerIndex:
+        triples = np.concatenate([self._dataset.split(split) for split in splits])
+        sizes = len(self._dataset.entities), len(self._dataset.relations)
+        self[splits] = AnswerIndex(torch.from_numpy(triples), *sizes)
+        return self[splits]
+
+
+def dataset_folder(name: str) -> Path:
+    """Where a dataset lives: the folder `name`, then $MMRNS_DATA/name, then data/name (here, then beside mmrns/)."""
+    beside_package = Path(__file__).resolve().parents[2] / "data"
+    places = [Path(name), *(Path(root) / name for root in (os.environ.get("MMRNS_DATA"), "data", beside_package) if root)]
+    for place in places:
+        if place.is_dir():
+            return place
+    looked = ", ".join(str(place) for place in places)
+    raise UserError(f"--dataset {name}: no such dataset (looked in {looked}); give a folder with train.txt, valid.txt, test.txt")
+
+
+def known_datasets() -> list[Path]:
+    """Every dataset folder below $MMRNS_DATA and data/, by name."""
+    roots = [Path(os.environ.get("MMRNS_DATA", "data")), Path("data"), Path(__file__).resolve().parents[2] / "data"]
+    found = {path.parent.name: path.parent for root in reversed(roots) for path in sorted(root.glob("*/train.txt"))}
+    return [found[name] for name in sorted(found)]
+
+
+def load_dataset(name: str | Path) -> Dataset:
+    """Read a dataset by name or folder.
+
+    Raises:
+        UserError: the folder or a split is missing, a line is malformed (file and line are named), or
+            entities.jsonl / relations.jsonl is not what design.md describes.
+    """
+    folder = dataset_folder(str(name))
+    tables = {split: read_triples(folder / f"{split}.txt") for split in SPLITS}
+    everything = pa.concat_tables(list(tables.values()))
+    ends = pa.chunked_array([*everything["head"].chunks, *everything["tail"].chunks])
+    records = _records(folder / "entities.jsonl")
+    relation_records = _records(folder / "relations.jsonl")
+    entities = _vocabulary("entity", ends, records)
+    relations = _vocabulary("relation", everything["relation"], relation_records)
+    value_sets = {"head": pa.array(entities.ids), "relation": pa.array(relations.ids), "tail": pa.array(entities.ids)}
+    arrays = {
+        split: np.stack(
+            [pc.index_in(table[column], value_set=value_sets[column]).to_numpy().astype(np.int64) for column in COLUMNS],
+            axis=1,
+        )
+        for split, table in tables.items()
+    }
+    return Dataset(folder.resolve().name, folder, entities, relations, **arrays, records=records)
+
+
+def _records(path: Path) -> dict[str, dict[str, Any]]:
+    if not path.is_file():
+        return {}
+    records: dict[str, dict[str, Any]] = {}
+    for number, record in enumerate(read_json_lines(path), start=1):
+        if record["id"] in records:
+            raise UserError(f"{path}:{number}: id {record['id']!r} occurs twice; keep one line an id")
+        for key, kind in (("label", str), ("type", str), ("texts", list), ("images", list)):
+            value = record.get(key)
+            if value is None:
+                continue
+            if not isinstance(value, kind) or (kind is list and not all(isinstance(item, str) for item in value)):
+                wanted = "a list of texts" if kind is list else "a text"
+                raise UserError(f'{path}:{number}: "{key}" must be {wanted}; mend the line')
+        records[record["id"]] = record
+    return records
+
+
+def _vocabulary(kind: str, column: pa.ChunkedArray, records: dict[str, dict[str, Any]]) -> Vocabulary:
+    ids = sorted(pc.unique(column).to_pylist())
+    return Vocabulary(kind, ids, [records.get(identifier, {}).get("label") or identifier for identifier in ids])

@@ -1,0 +1,17 @@
+"""PairRE (Chao et al., ACL 2021): a relation is a pair of vectors, one for each side."""
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from mmrns.scoring.base import ScoringFunction
+
+
+class PairRE(ScoringFunction):
+    """gamma - || h/|h| * r_head - t/|t| * r_tail ||_1; a relation is r_head, then r_tail."""
+
+    relation_numbers = 2
+
+    def score(self, head: Tensor, relation: Tensor, tail: Tensor) -> Tensor:
+        of_head, of_tail = relation.chunk(2, dim=-1)
+        difference = F.normalize(head, dim=-1) * of_head - F.normalize(tail, dim=-1) * of_tail
+        return self.gamma - difference.norm(p=1, dim=-1)

@@ -1,0 +1,1 @@
+"""The training loop, its objective, optimiser, schedule and checkpoints."""

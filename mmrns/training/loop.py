@@ -1,0 +1,263 @@
+"""Training, top to bottom: read the graph, build the parts, step, validate, keep the best, evaluate once."""
+
+import math
+import signal
+import threading
+import time
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import psutil
+import torch
+from accelerate import Accelerator
+from accelerate.utils import DistributedDataParallelKwargs, set_seed
+from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm
+
+from mmrns.config import Config
+from mmrns.errors import UserError
+from mmrns.evaluation import evaluate_split, rank_triples, ranking_metrics
+from mmrns.files import atomic_path, read_json, write_json
+from mmrns.features import FeatureStore
+from mmrns.graph import Dataset, load_dataset
+from mmrns.negatives.base import SamplerContext, build_sampler
+from mmrns.scoring import build_model
+from mmrns.training.batches import Batches, derived_seed
+from mmrns.training.objective import SampledObjective
+from mmrns.training.optimizer import build_optimizer, build_schedule
+from mmrns.training.run_folder import RunFolder
+from mmrns.training.state import Progress, load_state, save_state
+
+
+def train(config: Config, resume: bool = False) -> dict[str, Any]:
+    """Train a run to its end and evaluate its best checkpoint.
+
+    Args:
+        config: every option. With the same config, seed and thread count, a CPU run gives the same bits again.
+        resume: continue the run in config.run_folder from its last saved state, to the same bits on CPU.
+
+    Returns:
+        What metrics.json holds.
+
+    Raises:
+        UserError: anything the user can mend, before the run folder is touched where it can be known by then.
+    """
+    # --- where: device, precision, processes
+    if config.device == "cuda" and not torch.cuda.is_available():
+        raise UserError("--device cuda: no GPU is available here; use --device auto or cpu")
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    accelerator = Accelerator(
+        cpu=config.device == "cpu",
+        mixed_precision=config.precision,
+        # Parameters may go unused, e.g. attention over a modality left out by --modalities.
+        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
+    )
+    device = accelerator.device
+    set_seed(config.seed)
+
+    # --- what: graph, features, model, sampler, objective
+    dataset = load_dataset(config.dataset)
+    features = open_features(dataset, config, device)
+    train_answers = dataset.answers("train").to(device)
+    model = build_model(
+        config.model, len(dataset.entities), len(dataset.relations), config.dim, config.gamma, config.model_options
+    )
+    context = SamplerContext(train_answers, features, model.entities.width, model.relations.embedding_dim)
+    sampler = build_sampler(config, context)
+    plain = SampledObjective(config, model, sampler, train_answers, dataset.answers("valid", "test").to(device))
+
+    # --- how long: steps and how often to look
+    steps = total_steps(config, len(dataset.train))
+    valid_every = config.valid_every or max(1, steps // 10)
+    checkpoint_every = config.checkpoint_every or valid_every
+    batches = Batches(len(dataset.train), config.batch_size, config.seed)
+    triples = torch.from_numpy(dataset.train).to(device)
+
+    optimizer = build_optimizer(config, plain)
+    schedule = build_schedule(config, optimizer, steps)
+    objective, optimizer = accelerator.prepare(plain, optimizer)
+    parts = {"model": model, "sampler": sampler}
+
+    # --- a new run folder, or the state of the one to continue
+    run, progress = RunFolder(config.run_folder), Progress()
+    if resume:
+        progress = load_state(run.state_file, plain, optimizer, schedule, accelerator)
+    elif accelerator.is_main_process:
+        run.claim(config, dataset.entities, dataset.relations)
+        run.save_weights(parts, step=0)
+        save_state(run.state_file, progress, plain, optimizer, schedule, accelerator)
+    accelerator.wait_for_everyone()
+
+    generator = torch.Generator(device)
+    log = SummaryWriter(str(run.events), purge_step=progress.step + 1) if accelerator.is_main_process else None
+    bar = tqdm(
+        total=steps, initial=progress.step, desc=run.path.name, unit="step", disable=not accelerator.is_main_process
+    )
+    with _StopSignal() as stop:
+        while progress.step < steps and not progress.stopped:
+            step, started = progress.step + 1, time.perf_counter()
+            measure = step % config.log_every == 0
+
+            # --- one step
+            rows = batches.rows(step, accelerator.process_index, accelerator.num_processes)
+            # Draws depend on seed, step and process alone, so that a resumed run repeats them.
+            generator.manual_seed(derived_seed(config.seed, step, accelerator.process_index, 1))
+            result = objective(triples[rows.to(device)], step, generator, measure)
+            accelerator.backward(result.loss)
+            norms = _gradient_norms(plain) if measure and log else {}
+            if config.clip_gradient:
+                accelerator.clip_grad_norm_(objective.parameters(), config.clip_gradient)
+            optimizer.step()
+            schedule.step()
+            optimizer.zero_grad(set_to_none=True)
+
+            progress.step = step
+            progress.train_seconds += time.perf_counter() - started
+            bar.update()
+            if measure and log:
+                values = {name: float(value) for name, value in result.metrics.items()} | norms
+                values["learning_rate"] = schedule.get_last_lr()[0]
+                values["steps_per_second"] = step / progress.train_seconds
+                for name, value in values.items():
+                    log.add_scalar(f"train/{name}", value, step)
+                bar.set_postfix(loss=f"{values['loss']:.4f}", best=f"{progress.best_value:.4f}")
+                if not math.isfinite(values["loss"]):
+                    raise UserError(f"the loss is {values['loss']} at step {step}; lower --learning-rate or clip the gradient")
+
+            # --- look at valid, keep the best
+            if step % valid_every == 0 or step == steps:
+                chosen = _validate(model, dataset, config, accelerator)
+                if log:
+                    for name, value in chosen.items():
+                        log.add_scalar(f"valid/{name}", value, step)
+                progress.since_best += 1
+                if chosen[config.metric] > progress.best_value:
+                    progress.best_value, progress.best_step, progress.since_best = chosen[config.metric], step, 0
+                    if accelerator.is_main_process:
+                        run.save_weights(parts, step)
+                progress.stopped = 0 < config.patience <= progress.since_best
+
+            # --- keep what a continuation needs
+            if step % checkpoint_every == 0 or step == steps or progress.stopped or stop.asked:
+                if accelerator.is_main_process:
+                    save_state(run.state_file, progress, plain, optimizer, schedule, accelerator)
+                if stop.asked:
+                    bar.close()
+                    raise UserError(f"stopped at step {step} as asked; continue with: mmrns train --resume {run.path}")
+    bar.close()
+    if log:
+        log.close()
+
+    # --- test is read once, by the best checkpoint
+    accelerator.wait_for_everyone()
+    run.load_weights({"model": model})
+    if not accelerator.is_main_process:
+        return {}
+    return finish(run, config, dataset, features, model.to(device), progress, device)
+
+
+def finish(
+    run: RunFolder,
+    config: Config,
+    dataset: Dataset,
+    features: FeatureStore | None,
+    model: torch.nn.Module,
+    progress: Progress,
+    device: torch.device,
+) -> dict[str, Any]:
+    """Evaluate the selected checkpoint on valid and test; write ranks.parquet, then metrics.json."""
+    known = dataset.answers().to(device)
+    parts = {}
+    for split in ("valid", "test"):
+        parts[split], table = evaluate_split(model, dataset, split, known, features, config.eval_memory_mb)  # type: ignore[arg-type]
+        with atomic_path(run.ranks_file(split)) as temporary:
+            table.to_parquet(temporary, index=False)
+    metrics = {
+        "dataset": dataset.name,
+        "model": config.model,
+        "sampler": config.sampler,
+        "seed": config.seed,
+        "steps": progress.step,
+        "selection": {"split": "valid", "metric": f"both.{config.metric}", "step": progress.best_step},
+        "protocol": {"filter": "train+valid+test", "ties": "mean"},
+        **parts,
+        "train_seconds": round(progress.train_seconds, 3),
+        "steps_per_second": round(progress.step / progress.train_seconds, 3) if progress.train_seconds else None,
+        "peak_memory_mb": peak_memory_mb(),
+    }
+    write_json(run.metrics_file, metrics)
+    return metrics
+
+
+def finished(run: RunFolder) -> dict[str, Any] | None:
+    """The metrics of a run that has ended, or None while it has not."""
+    return read_json(run.metrics_file, "resume the run") if run.metrics_file.is_file() else None
+
+
+def total_steps(config: Config, num_triples: int) -> int:
+    """Steps of the run: --steps, else --epochs (100 by default) passes over train."""
+    return config.steps or math.ceil((config.epochs or 100) * num_triples / config.batch_size)
+
+
+def open_features(dataset: Dataset, config: Config, device: torch.device) -> FeatureStore | None:
+    """The features that the configuration points to, or those of the dataset, or None when it has none."""
+    folder = Path(config.features) if config.features else dataset.folder
+    if not config.features and not (folder / "features.json").is_file():
+        return None
+    return FeatureStore.open(dataset, folder).resident(device, config.feature_memory_mb)
+
+
+def peak_memory_mb() -> float:
+    """Largest resident set of this process so far, in MiB; on a GPU, the largest allocation there."""
+    if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
+        return round(torch.cuda.max_memory_allocated() / 2**20, 1)
+    memory = psutil.Process().memory_info()
+    try:
+        import resource  # not on Windows
+
+        return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10, 1)
+    except ImportError:
+        return round(memory.rss / 2**20, 1)
+
+
+def _validate(model: Any, dataset: Dataset, config: Config, accelerator: Accelerator) -> dict[str, float]:
+    """Metrics of valid, both directions, on all of it or on the first --valid-queries triples of a seeded shuffle."""
+    triples = dataset.valid
+    if 0 < config.valid_queries < len(triples):
+        generator = torch.Generator().manual_seed(derived_seed(config.seed, 2))
+        triples = triples[torch.randperm(len(triples), generator=generator)[: config.valid_queries].numpy()]
+    known = dataset.answers().to(accelerator.device)
+    return ranking_metrics(rank_triples(model, triples, known, config.eval_memory_mb))
+
+
+def _gradient_norms(objective: SampledObjective) -> dict[str, float]:
+    """2-norm of the gradient of the model's and of the sampler's parameters."""
+    norms = {}
+    for name, module in (("model", objective.model), ("sampler", objective.sampler)):
+        gradients = [p.grad for p in module.parameters() if p.grad is not None]
+        if gradients:
+            norms[f"gradient_norm/{name}"] = float(torch.nn.utils.get_total_norm(gradients))
+    return norms
+
+
+class _StopSignal:
+    """Turns Ctrl-C and SIGTERM into a request that the loop honours between two steps."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        self._previous: dict[int, Any] = {}
+
+    def __enter__(self) -> "_StopSignal":
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._previous[number] = signal.signal(number, self._ask)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        self.asked = True

@@ -1,0 +1,138 @@
+"""The folder of a run: what is in it, how it is claimed, and how its model is read back."""
+
+import json
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from mmrns.config import Config, dump_config, load_config
+from mmrns.errors import UserError
+from mmrns.files import atomic_path, read_json, write_json, write_text
+from mmrns.graph import Vocabulary
+
+
+class RunFolder:
+    """Paths and formats of a run folder (design.md, Contracts). Every file is written atomically."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config_file = path / "config.yaml"
+        self.model_file = path / "model.safetensors"
+        self.vocabulary_file = path / "vocabulary.json"
+        self.state_file = path / "state.pt"
+        self.metrics_file = path / "metrics.json"
+        self.environment_file = path / "environment.json"
+        self.events = path / "tensorboard"
+
+    def ranks_file(self, split: str) -> Path:
+        """Per-query ranks: ranks.parquet for test, ranks-valid.parquet for valid."""
+        return self.path / ("ranks.parquet" if split == "test" else f"ranks-{split}.parquet")
+
+    def claim(self, config: Config, entities: Vocabulary, relations: Vocabulary) -> None:
+        """Start a new run here.
+
+        Raises:
+            UserError: the folder already holds something.
+        """
+        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+            raise UserError(
+                f"--output {self.path}: already holds something; continue it with --resume {self.path}, "
+                "or choose another folder"
+            )
+        write_text(self.config_file, dump_config(config))
+        vocabulary = {
+            kind: {"ids": names.ids, "labels": names.labels, "sha256": names.sha256}
+            for kind, names in (("entities", entities), ("relations", relations))
+        }
+        write_text(self.vocabulary_file, json.dumps(vocabulary, ensure_ascii=False))
+        write_json(self.environment_file, environment())
+
+    def read_config(self) -> Config:
+        """The run's configuration; UserError when the folder holds no run."""
+        if not self.config_file.is_file():
+            raise UserError(f"{self.path}: not a run folder (no config.yaml); give a folder that mmrns train wrote")
+        return load_config({}, self.config_file)
+
+    def read_vocabulary(self) -> tuple[Vocabulary, Vocabulary]:
+        """The run's entities and relations."""
+        content = read_json(self.vocabulary_file, "give a folder that mmrns train wrote")
+        try:
+            entities, relations = (
+                Vocabulary(kind, content[key]["ids"], content[key]["labels"])
+                for kind, key in (("entity", "entities"), ("relation", "relations"))
+            )
+        except (KeyError, TypeError) as error:
+            raise UserError(f"{self.vocabulary_file}: lacks {error}; train again or restore the file") from error
+        return entities, relations
+
+    def save_weights(self, parts: dict[str, nn.Module], step: int) -> None:
+        """Write the parameters of the parts ("model", "sampler") as part.name tensors."""
+        tensors = {
+            f"{part}.{name}": tensor.detach().cpu().contiguous()
+            for part, module in parts.items()
+            for name, tensor in module.state_dict().items()
+        }
+        with atomic_path(self.model_file) as temporary:
+            save_file(tensors, temporary, metadata={"step": str(step)})
+
+    def load_weights(self, parts: dict[str, nn.Module]) -> int:
+        """Read the parameters of the given parts back into them; returns the step they were saved at."""
+        try:
+            with safe_open(self.model_file, framework="pt") as stored:
+                names = list(stored.keys())
+                tensors: dict[str, Tensor] = {name: stored.get_tensor(name) for name in names}
+                step = int((stored.metadata() or {}).get("step", 0))
+            for part, module in parts.items():
+                prefix = f"{part}."
+                module.load_state_dict(
+                    {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+                )
+        except (SafetensorError, OSError, RuntimeError) as error:
+            raise UserError(f"{self.model_file}: cannot be read into this model ({error}); resume or train again") from error
+        return step
+
+
+def environment() -> dict[str, Any]:
+    """Versions, host, git commit and command: what is needed to judge or repeat a run."""
+    packages = ("mmrns", "torch", "accelerate", "timm", "sentence-transformers", "transformers", "numpy", "pandas")
+    return {
+        "command": shlex.join(sys.argv),
+        "git_commit": _git("rev-parse", "HEAD"),
+        "git_dirty": bool(_git("status", "--porcelain", "--untracked-files=no")),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "host": platform.node(),
+        "cpus": os.cpu_count(),
+        "memory_mb": psutil.virtual_memory().total // 2**20,
+        "threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "versions": {name: _version(name) for name in packages},
+    }
+
+
+def _git(*arguments: str) -> str | None:
+    try:
+        found = subprocess.run(
+            ["git", *arguments], cwd=Path(__file__).parent, capture_output=True, text=True, timeout=10, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return found.stdout.strip()
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
