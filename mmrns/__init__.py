@@ -1,6 +1,6 @@
 """mmrns: multimodal knowledge graph completion with relation-enhanced negative sampling.
 
-    from mmrns import load_dataset, train, evaluate, load
+from mmrns import load_dataset, train, evaluate, load
 """
 
 from importlib import import_module
@@ -25,7 +25,7 @@ _HOMES = {
     "load": "mmrns.inference",
     "TrainedModel": "mmrns.inference",
 }
-__all__ = [*_HOMES]
+__all__ = ["Config", "TrainedModel", "evaluate", "load", "load_dataset", "train"]
 
 
 def __getattr__(name: str) -> Any:

@@ -24,7 +24,9 @@ class OneLineParser(argparse.ArgumentParser):
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser of every subcommand in mmrns/commands."""
-    parser = OneLineParser("mmrns", description="Multimodal knowledge graph completion with relation-enhanced negatives.")
+    parser = OneLineParser(
+        "mmrns", description="Multimodal knowledge graph completion with relation-enhanced negatives."
+    )
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=OneLineParser)
     for module_info in pkgutil.iter_modules(mmrns.commands.__path__):
         command = importlib.import_module(f"mmrns.commands.{module_info.name}")
@@ -51,7 +53,10 @@ def main(argv: list[str] | None = None) -> int:
         if error.errno not in _DISK_ERRORS:
             raise
         where = error.filename or "the output"
-        print(f"mmrns {arguments.command}: {where}: {error.strerror}; free some room or choose another folder", file=sys.stderr)
+        print(
+            f"mmrns {arguments.command}: {where}: {error.strerror}; free some room or choose another folder",
+            file=sys.stderr,
+        )
         return 2
     return 0
 

@@ -6,10 +6,11 @@ wrong types. Nothing else in the package holds a number of the method.
 
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic.fields import FieldInfo
 
 from mmrns.errors import UserError
 
@@ -29,22 +30,33 @@ class Config(BaseModel):
         "Data", "", "folder of features.safetensors and features.json; empty: the dataset's own folder"
     )
     feature_memory_mb: int = _option(
-        "Data", 2048, "features smaller than this are held in memory on the device; larger ones stay memory-mapped", ge=0
+        "Data",
+        2048,
+        "features smaller than this are held in memory on the device; larger ones stay memory-mapped",
+        ge=0,
     )
 
     model: str = _option("Model", "rotate", "scoring function: a name from `mmrns list models`, or module:Class")
-    model_options: dict[str, Any] = _option("Model", {}, "options of a scoring function's own, as JSON, e.g. '{\"p\": 2}'")
+    model_options: dict[str, Any] = _option(
+        "Model", {}, "options of a scoring function's own, as JSON, e.g. '{\"p\": 2}'"
+    )
     dim: int = _option("Model", 128, "embedding dimension d; complex models use d complex numbers (2d reals)", gt=0)
-    gamma: float = _option("Model", 12.0, "margin of distance scores, score = gamma - distance; sets the initial range", gt=0)
+    gamma: float = _option(
+        "Model", 12.0, "margin of distance scores, score = gamma - distance; sets the initial range", gt=0
+    )
 
     sampler: str = _option("Negatives", "mmrns", "negative sampler: a name from `mmrns list samplers`, or module:Class")
     sampler_options: dict[str, Any] = _option("Negatives", {}, "options of a plug-in sampler's own, as JSON")
     num_negatives: int = _option("Negatives", 32, "negatives a triple, n", gt=0)
-    pool_size: int = _option("Negatives", 400, "candidates a step that the MMRNS sampler draws from, P; 0: all entities", ge=0)
+    pool_size: int = _option(
+        "Negatives", 400, "candidates a step that the MMRNS sampler draws from, P; 0: all entities", ge=0
+    )
 
     # --- MMRNS
     modalities: str = _option(
-        "MMRNS", "image,text,structure", "which similarities the sampler uses, comma-separated, of image, text, structure"
+        "MMRNS",
+        "image,text,structure",
+        "which similarities the sampler uses, comma-separated, of image, text, structure",
     )
     attention_width: int = _option("MMRNS", 50, "width a of the cross-modal attention (KCA) and its outputs", gt=0)
     structure_hidden: int = _option("MMRNS", 100, "hidden width of the MLP that gates the structure embedding", gt=0)
@@ -60,7 +72,9 @@ class Config(BaseModel):
         "adversarial maximises it, off stops it",
     )
     sampler_detach: bool = _option(
-        "MMRNS", False, "give the sampler a detached view of entity and relation embeddings, so that it cannot move them"
+        "MMRNS",
+        False,
+        "give the sampler a detached view of entity and relation embeddings, so that it cannot move them",
     )
     contrastive_weight: float = _option("MMRNS", 0.01, "weight beta of L_con in L = L_kgc + beta L_con", ge=0)
     pool_positives: int = _option(
@@ -92,20 +106,26 @@ class Config(BaseModel):
     epochs: int = _option("Run", 0, "passes over train, used when --steps is 0; both 0: 100 epochs", ge=0)
     batch_size: int = _option("Run", 256, "triples a step, over all processes", gt=0)
     seed: int = _option("Run", 0, "seed of initialisation, batches and draws", ge=0)
-    device: Literal["auto", "cpu", "cuda"] = _option("Run", "auto", "where to train; auto takes a GPU when there is one")
+    device: Literal["auto", "cpu", "cuda"] = _option(
+        "Run", "auto", "where to train; auto takes a GPU when there is one"
+    )
     precision: Literal["no", "bf16", "fp16"] = _option("Run", "no", "mixed precision, through accelerate")
     threads: int = _option("Run", 0, "CPU threads of torch; 0: torch's default", ge=0)
     output: str = _option("Run", "", "run folder; empty: checkpoints/<dataset>-<model>-<sampler>-<seed>")
 
     # --- evaluation and bookkeeping
     valid_every: int = _option("Evaluation", 0, "steps between validations; 0: ten times a run", ge=0)
-    valid_queries: int = _option("Evaluation", 0, "validate during training on this many triples of valid; 0: all", ge=0)
+    valid_queries: int = _option(
+        "Evaluation", 0, "validate during training on this many triples of valid; 0: all", ge=0
+    )
     metric: Literal["mrr", "hits@1", "hits@3", "hits@10"] = _option(
         "Evaluation", "mrr", "metric of valid, both directions, that selects the checkpoint"
     )
     patience: int = _option("Evaluation", 0, "stop after this many validations without improvement; 0: never", ge=0)
     eval_memory_mb: int = _option("Evaluation", 256, "memory that scoring all entities may use at once", gt=0)
-    checkpoint_every: int = _option("Evaluation", 0, "steps between saved training states; 0: at every validation", ge=0)
+    checkpoint_every: int = _option(
+        "Evaluation", 0, "steps between saved training states; 0: at every validation", ge=0
+    )
     log_every: int = _option("Evaluation", 50, "steps between TensorBoard entries", gt=0)
 
     @field_validator("*", mode="before")
@@ -150,6 +170,15 @@ class Config(BaseModel):
             return Path(self.output)
         names = [Path(self.dataset).name, self.model.replace(":", "."), self.sampler.replace(":", "."), str(self.seed)]
         return Path("checkpoints") / "-".join(names)
+
+
+def options_by_section() -> dict[str, dict[str, FieldInfo]]:
+    """Every option by name, grouped as --help and docs/options.md show them."""
+    sections: dict[str, dict[str, FieldInfo]] = {}
+    for name, option in Config.model_fields.items():
+        extra = cast("dict[str, str]", option.json_schema_extra)
+        sections.setdefault(extra["section"], {})[name] = option
+    return sections
 
 
 def flag(name: str) -> str:

@@ -22,9 +22,11 @@ def atomic_path(path: Path) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
-        with open(temporary, "rb") as written:
+        with temporary.open("rb") as written:
             os.fsync(written.fileno())
-        os.replace(temporary, path)
+        # Some writers make files that only their owner may read; a run folder is as readable as its neighbours.
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(path)
     except Exception as error:
         # safetensors wraps the operating system's error in its own class, so its text is looked at too.
         reason = error.strerror if isinstance(error, OSError) else str(error)
@@ -33,6 +35,12 @@ def atomic_path(path: Path) -> Iterator[Path]:
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
 
 
 def write_text(path: Path, text: str) -> None:
@@ -63,7 +71,9 @@ def read_json_lines(path: Path) -> list[dict[str, Any]]:
         try:
             record = json.loads(line.decode("utf-8"))
         except (UnicodeDecodeError, ValueError) as error:
-            raise UserError(f"{path}:{number}: not a JSON object in UTF-8 ({error}); mend or remove the line") from error
+            raise UserError(
+                f"{path}:{number}: not a JSON object in UTF-8 ({error}); mend or remove the line"
+            ) from error
         if not isinstance(record, dict) or not isinstance(record.get("id"), str):
             raise UserError(f'{path}:{number}: needs an object with a text "id"; mend or remove the line')
         records.append(record)

@@ -2,10 +2,10 @@
 
 import importlib
 import inspect
-import os
 import pkgutil
 import sys
 from functools import cache
+from pathlib import Path
 
 from mmrns.errors import UserError
 
@@ -43,12 +43,14 @@ def find(flag: str, name: str, package: str, base: type) -> type:
             raise UserError(f"{flag} {name}: unknown; choose one of {', '.join(known)}, or module:Class for your own")
         return known[name.lower()]
     module_name, _, class_name = name.partition(":")
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
     try:
         found = getattr(importlib.import_module(module_name), class_name)
     except (ImportError, AttributeError, ValueError, SyntaxError) as error:
-        raise UserError(f"{flag} {name}: cannot be imported ({error}); write module:Class, importable from here") from error
+        raise UserError(
+            f"{flag} {name}: cannot be imported ({error}); write module:Class, importable from here"
+        ) from error
     if not (isinstance(found, type) and issubclass(found, base)):
         raise UserError(f"{flag} {name}: is not a {base.__name__}; derive it from {base.__module__}.{base.__name__}")
     return found

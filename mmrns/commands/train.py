@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from mmrns.config import Config, flag, load_config
+from mmrns.config import Config, flag, load_config, options_by_section
 from mmrns.errors import UserError
 
 HELP = "train a model on a dataset, evaluate its best checkpoint, and keep the run in a folder"
@@ -22,14 +22,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", type=Path, metavar="FILE", help="YAML file of options; flags given beside it win")
     parser.add_argument("--resume", type=Path, metavar="RUN", help="continue the run in this folder")
     parser.add_argument("--json", action="store_true", help="print metrics.json instead of a table")
-    sections: dict[str, Any] = {}
-    for name, option in Config.model_fields.items():
-        section = option.json_schema_extra["section"]  # type: ignore[index, call-overload]
-        group = sections.setdefault(section, None) or parser.add_argument_group(str(section))
-        sections[section] = group
-        shown = str(option.description).replace("%", "%%")
-        default = f" (default: {option.default})" if option.default not in ("", {}) else ""
-        group.add_argument(flag(name), dest=name, default=argparse.SUPPRESS, metavar="VALUE", help=shown + default)
+    for section, options in options_by_section().items():
+        group = parser.add_argument_group(section)
+        for name, option in options.items():
+            shown = str(option.description).replace("%", "%%")
+            default = f" (default: {option.default})" if option.default not in ("", {}) else ""
+            group.add_argument(flag(name), dest=name, default=argparse.SUPPRESS, metavar="VALUE", help=shown + default)
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -54,7 +52,9 @@ def _config(arguments: argparse.Namespace, given: dict[str, Any]) -> Config:
     if arguments.resume is None:
         return load_config(given, arguments.config)
     if arguments.config is not None:
-        raise UserError("--config: cannot be given with --resume, which reads the run's own config.yaml; drop one of them")
+        raise UserError(
+            "--config: cannot be given with --resume, which reads the run's own config.yaml; drop one of them"
+        )
 
     from mmrns.training.run_folder import RunFolder
 
@@ -62,5 +62,7 @@ def _config(arguments: argparse.Namespace, given: dict[str, Any]) -> Config:
     config = load_config({**kept, **given})
     changed = [name for name in given if name not in RESUMABLE and getattr(config, name) != kept[name]]
     if changed:
-        raise UserError(f"{flag(changed[0])}: cannot change when a run is resumed; start a new run with another --output")
+        raise UserError(
+            f"{flag(changed[0])}: cannot change when a run is resumed; start a new run with another --output"
+        )
     return config

@@ -49,7 +49,9 @@ def entities_with(dataset: Dataset, features: FeatureStore | None, modality: str
     if features is not None and modality in features.modalities:
         return features.presence(modality).cpu().numpy().astype(bool)
     key = f"{modality}s"
-    return np.array([bool(dataset.records.get(identifier, {}).get(key)) for identifier in dataset.entities.ids], dtype=bool)
+    return np.array(
+        [bool(dataset.records.get(identifier, {}).get(key)) for identifier in dataset.entities.ids], dtype=bool
+    )
 
 
 def _table(

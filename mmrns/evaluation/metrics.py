@@ -20,7 +20,7 @@ def ranking_metrics(ranks: Ranks, where: NDArray[np.bool_] | None = None) -> dic
     rank = ranks.rank if where is None else ranks.rank[where]
     candidates = ranks.candidates if where is None else ranks.candidates[where]
     if not len(rank):
-        return {name: None for name in ("mrr", "mr", "amri", *(f"hits@{k}" for k in HITS))} | {"count": 0}
+        return dict.fromkeys(("mrr", "mr", "amri", *(f"hits@{k}" for k in HITS))) | {"count": 0}
     mean_rank = float(rank.mean())
     expected = float(((candidates + 1) / 2).mean())
     return {

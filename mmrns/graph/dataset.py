@@ -78,12 +78,17 @@ class _AnswerCache(dict[tuple[str, ...], AnswerIndex]):
 def dataset_folder(name: str) -> Path:
     """Where a dataset lives: the folder `name`, then $MMRNS_DATA/name, then data/name (here, then beside mmrns/)."""
     beside_package = Path(__file__).resolve().parents[2] / "data"
-    places = [Path(name), *(Path(root) / name for root in (os.environ.get("MMRNS_DATA"), "data", beside_package) if root)]
+    places = [
+        Path(name),
+        *(Path(root) / name for root in (os.environ.get("MMRNS_DATA"), "data", beside_package) if root),
+    ]
     for place in places:
         if place.is_dir():
             return place
     looked = ", ".join(str(place) for place in places)
-    raise UserError(f"--dataset {name}: no such dataset (looked in {looked}); give a folder with train.txt, valid.txt, test.txt")
+    raise UserError(
+        f"--dataset {name}: no such dataset (looked in {looked}); give a folder with train.txt, valid.txt, test.txt"
+    )
 
 
 def known_datasets() -> list[Path]:
@@ -111,7 +116,10 @@ def load_dataset(name: str | Path) -> Dataset:
     value_sets = {"head": pa.array(entities.ids), "relation": pa.array(relations.ids), "tail": pa.array(entities.ids)}
     arrays = {
         split: np.stack(
-            [pc.index_in(table[column], value_set=value_sets[column]).to_numpy().astype(np.int64) for column in COLUMNS],
+            [
+                pc.index_in(table[column], value_set=value_sets[column]).to_numpy().astype(np.int64)
+                for column in COLUMNS
+            ],
             axis=1,
         )
         for split, table in tables.items()

@@ -9,7 +9,9 @@ CATEGORIES = ("1-1", "1-N", "N-1", "N-N")
 MANY = 1.5
 
 
-def answers_per_query(triples: NDArray[np.int64], num_relations: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def answers_per_query(
+    triples: NDArray[np.int64], num_relations: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Mean number of distinct heads a tail, and of distinct tails a head, of each relation: two (R,) arrays.
 
     A relation without a triple has 0.

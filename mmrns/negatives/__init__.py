@@ -1,5 +1,5 @@
 """One file a sampler, and the parts of MMRNS: attention, similarity, Gumbel draws."""
 
-from mmrns.negatives.base import NegativeSampler, Negatives, build_sampler
+from mmrns.negatives.base import Negatives, NegativeSampler, build_sampler
 
 __all__ = ["NegativeSampler", "Negatives", "build_sampler"]

@@ -90,4 +90,6 @@ def build_sampler(config: Config, context: SamplerContext) -> NegativeSampler:
     try:
         return sampler_class(config, context, **config.sampler_options)
     except TypeError as error:
-        raise UserError(f"--sampler-options: {config.sampler} does not take them ({error}); see its docstring") from error
+        raise UserError(
+            f"--sampler-options: {config.sampler} does not take them ({error}); see its docstring"
+        ) from error

@@ -85,11 +85,13 @@ class MMRNS(NegativeSampler):
         )
         if self.attention is None and self.structure is None:
             raise UserError(
-                f"--modalities {config.modalities}: the dataset has no such features; run mmrns extract, or add structure"
+                f"--modalities {config.modalities}: no such features here; run mmrns extract, or use structure"
             )
         self.pool_size = config.pool_size or context.answers.num_entities
         if config.num_negatives > self.pool_size:
-            raise UserError(f"--num-negatives {config.num_negatives} is larger than the pool of {self.pool_size}: draw fewer")
+            raise UserError(
+                f"--num-negatives {config.num_negatives} is larger than the pool of {self.pool_size}; draw fewer"
+            )
 
     def draw(
         self, queries: Queries, model: KnowledgeGraphModel, step: int, generator: torch.Generator, measure: bool
@@ -131,7 +133,7 @@ class MMRNS(NegativeSampler):
             return super().loss(negatives, weights)
         memory: DrawMemory = negatives.memory
         similarities = memory.similarities
-        # An entity that was drawn weighs its self-adversarial weight, any other 1 / |E|; known answers are no negatives.
+        # A drawn entity weighs its self-adversarial weight, any other 1 / |E|; known answers are no negatives.
         elsewhere = 1.0 / self.context.answers.num_entities
         weight = torch.full_like(memory.known, elsewhere, dtype=weights.dtype)
         weight = weight.scatter(1, memory.drawn, torch.where(memory.drawable, weights, elsewhere))
@@ -173,18 +175,24 @@ class MMRNS(NegativeSampler):
             result.positive_present[name] = present[pool.positives]
 
         if self.attention is not None and self.context.features is not None:
-            features = {name: self.context.features.gather(name, pool.rows) for name in self.context.features.modalities}
+            features = {
+                name: self.context.features.gather(name, pool.rows) for name in self.context.features.modalities
+            }
             tokens = self.attention.attend(features)
             tokens = {name: tokens[name] for name in self.pictured}
             gates = self.attention.gates(relations)
             crossed = self.attention.crossed(_rows(tokens, slice(pool.size)), gates)
-            paired = self.attention.paired(_rows(tokens, places), {name: gate[of_place] for name, gate in gates.items()})
+            paired = self.attention.paired(
+                _rows(tokens, places), {name: gate[of_place] for name, gate in gates.items()}
+            )
             for name in self.pictured:
                 compare(name, crossed[name], paired[name], features[name][1].any(1))
         if self.structure is not None:
             everywhere = torch.ones(len(pool.rows), dtype=torch.bool, device=vectors.device)
             crossed_structure = self.structure.crossed(vectors[: pool.size], relations)
-            compare(STRUCTURE, crossed_structure, self.structure.paired(vectors[places], relations[of_place]), everywhere)
+            compare(
+                STRUCTURE, crossed_structure, self.structure.paired(vectors[places], relations[of_place]), everywhere
+            )
         return result
 
     def _positives(self, queries: Queries, rows: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:

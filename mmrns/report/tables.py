@@ -23,7 +23,9 @@ def metrics_table(parts_by_name: dict[str, dict[str, dict[str, Any]]]) -> str:
     for name, parts in parts_by_name.items():
         for part, metrics in parts.items():
             if metrics["count"]:
-                rows.append([name, part, *(_number(metrics[column], column) for column in _COLUMNS), str(metrics["count"])])
+                rows.append(
+                    [name, part, *(_number(metrics[column], column) for column in _COLUMNS), str(metrics["count"])]
+                )
     return markdown_table(["split", "queries", *_COLUMNS, "count"], rows)
 
 

@@ -1,6 +1,7 @@
 """What a scoring function is: how wide its vectors are, and one broadcasting `score`."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import ClassVar
 
 import torch
@@ -30,7 +31,7 @@ class ScoringFunction(nn.Module, ABC):
         self.dim = dim
         self.gamma = gamma
         self.initial_range = (gamma + 2.0) / dim
-        """Embeddings start uniform in ± (gamma + 2) / d, so that an initial distance is about gamma (RotatE, section 4.2)."""
+        """Embeddings start uniform in ± this, (gamma + 2) / d, so that distances start near gamma's size (RotatE)."""
 
     @abstractmethod
     def score(self, head: Tensor, relation: Tensor, tail: Tensor) -> Tensor:
@@ -45,7 +46,9 @@ class ScoringFunction(nn.Module, ABC):
         return _by_blocks(lambda t, r, h: self.score(h, r[:, None], t[:, None]), tail, relation, heads)
 
 
-def _by_blocks(score, anchor: Tensor, relation: Tensor, candidates: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
+def _by_blocks(
+    score: Callable[[Tensor, Tensor, Tensor], Tensor], anchor: Tensor, relation: Tensor, candidates: Tensor
+) -> Tensor:
     """Fill (B, N) scores so that no intermediate holds more than a block of queries x candidates x width."""
     on_cpu = anchor.device.type == "cpu"
     room = max(1, (_BLOCK_BYTES if on_cpu else 256 * _BLOCK_BYTES) // (4 * candidates.shape[1]))

@@ -53,7 +53,11 @@ class KnowledgeGraphModel(nn.Module):
 
     def score_all(self, anchor: Tensor, relation: Tensor, direction: int) -> Tensor:
         """Score every entity as the answer of B queries: (B, E)."""
-        vectors, relation_vectors, everything = self.entities(anchor), self.relations(relation), self.entities.everything()
+        vectors, relation_vectors, everything = (
+            self.entities(anchor),
+            self.relations(relation),
+            self.entities.everything(),
+        )
         if direction == TAIL:
             return self.scoring.score_tails(vectors, relation_vectors, everything)
         return self.scoring.score_heads(everything, relation_vectors, vectors)

@@ -18,8 +18,8 @@ from tqdm import tqdm
 from mmrns.config import Config
 from mmrns.errors import UserError
 from mmrns.evaluation import evaluate_split, rank_triples, ranking_metrics
-from mmrns.files import atomic_path, read_json, write_json
 from mmrns.features import FeatureStore
+from mmrns.files import atomic_path, read_json, write_json
 from mmrns.graph import Dataset, load_dataset
 from mmrns.negatives.base import SamplerContext, build_sampler
 from mmrns.scoring import build_model
@@ -59,6 +59,8 @@ def train(config: Config, resume: bool = False) -> dict[str, Any]:
 
     # --- what: graph, features, model, sampler, objective
     dataset = load_dataset(config.dataset)
+    if Path(config.dataset).is_dir():  # keep the run readable from any folder
+        config = config.model_copy(update={"dataset": str(dataset.folder.resolve())})
     features = open_features(dataset, config, device)
     train_answers = dataset.answers("train").to(device)
     model = build_model(
@@ -118,13 +120,15 @@ def train(config: Config, resume: bool = False) -> dict[str, Any]:
             bar.update()
             if measure and log:
                 values = {name: float(value) for name, value in result.metrics.items()} | norms
-                values["learning_rate"] = schedule.get_last_lr()[0]
+                values["learning_rate"] = float(schedule.get_last_lr()[0])
                 values["steps_per_second"] = step / progress.train_seconds
                 for name, value in values.items():
                     log.add_scalar(f"train/{name}", value, step)
                 bar.set_postfix(loss=f"{values['loss']:.4f}", best=f"{progress.best_value:.4f}")
                 if not math.isfinite(values["loss"]):
-                    raise UserError(f"the loss is {values['loss']} at step {step}; lower --learning-rate or clip the gradient")
+                    raise UserError(
+                        f"the loss is {values['loss']} at step {step}; lower --learning-rate or clip the gradient"
+                    )
 
             # --- look at valid, keep the best
             if step % valid_every == 0 or step == steps:

@@ -63,15 +63,16 @@ class SampledObjective(nn.Module):
         return StepResult(loss, {name: value.detach() for name, value in metrics.items()})
 
     def _triple_weights(self, triples: Tensor, like: Tensor) -> Tensor:
-        """1 / sqrt(frequency of (h, r, .) + frequency of (., r, t) + 2 offset), as RotatE's word2vec-like subsampling."""
+        """RotatE's subsampling weights: 1 / sqrt(frequency of (h, r, .) + frequency of (., r, t) + 2 offset)."""
         if not self.config.subsampling:
             return torch.ones_like(like)
         answers = self.train_answers
-        frequency = sum(answers.count(answers.rows(Queries.of(triples, direction))) for direction in (HEAD, TAIL))
+        of_heads, of_tails = (answers.count(answers.rows(Queries.of(triples, d))) for d in (HEAD, TAIL))
+        frequency = of_heads + of_tails
         return (frequency + 2 * self.config.subsampling_offset).to(like.dtype).rsqrt()
 
     def _cubed_norm(self, triples: Tensor) -> Tensor:
         """Mean over the batch of the cubed 3-norms of its vectors."""
         head, relation, tail = triples.unbind(1)
-        vectors = self.model.entities(torch.cat([head, tail])), self.model.relations(relation)
-        return sum((v.abs() ** 3).sum() for v in vectors) / len(triples)  # type: ignore[return-value]
+        entities, relations = self.model.entities(torch.cat([head, tail])), self.model.relations(relation)
+        return ((entities.abs() ** 3).sum() + (relations.abs() ** 3).sum()) / len(triples)

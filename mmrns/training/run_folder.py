@@ -99,7 +99,9 @@ class RunFolder:
                     {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
                 )
         except (SafetensorError, OSError, RuntimeError) as error:
-            raise UserError(f"{self.model_file}: cannot be read into this model ({error}); resume or train again") from error
+            raise UserError(
+                f"{self.model_file}: cannot be read into this model ({error}); resume or train again"
+            ) from error
         return step
 
 

@@ -52,7 +52,7 @@ def save_state(
         "scaler": accelerator.scaler.state_dict() if accelerator.scaler is not None else None,
         "random": random_states(),
     }
-    with atomic_path(path) as temporary, open(temporary, "wb") as file:
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
         torch.save(state, file)
 
 
@@ -81,7 +81,7 @@ def load_state(
 
 def random_states() -> dict[str, Any]:
     """State of every global generator, as plain values and tensors."""
-    name, keys, position, has_gauss, cached = np.random.get_state(legacy=True)  # type: ignore[misc]
+    name, keys, position, has_gauss, cached = np.random.get_state(legacy=True)
     return {
         "python": random.getstate(),
         "numpy": (name, torch.from_numpy(np.array(keys, dtype=np.int64)), position, has_gauss, cached),
