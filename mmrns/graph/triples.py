@@ -43,6 +43,8 @@ def _first_fault(path: Path) -> str | None:
             names = line.decode("utf-8").split("\t")
         except UnicodeDecodeError as error:
             return f"{path}:{number}: not UTF-8 (byte 0x{line[error.start]:02x}); save the file as UTF-8"
+        if not line.strip():
+            return f"{path}:{number}: a blank line; remove it"
         if len(names) != 3:
             return f"{path}:{number}: {len(names)} columns instead of 3; write head TAB relation TAB tail"
         if not all(names):

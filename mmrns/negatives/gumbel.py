@@ -1,5 +1,7 @@
 """Masked Gumbel draws without replacement, with a straight-through gradient (method.md sections 5 and 8)."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -27,11 +29,11 @@ def straight_through(perturbed: Tensor, drawn: Tensor, vectors: Tensor, temperat
     """Vectors of the drawn candidates: exact forward, relaxed backward, without a (B, n, P) one-hot.
 
     The i-th draw is relaxed to y_i = softmax(s / tau) over the candidates not drawn before it, whose mean vector is
-    y_i E = (sum_{j never drawn} e^{s_j} E_j + sum_{l >= i} e^{s_l} E_l) / (the same without E):
-    one (B, P) @ (P, w) product for what is never drawn, and a reversed cumulative sum over what is.
+    m_i = y_i E = (sum_{j never drawn} e_j E_j + sum_{l >= i} e_l E_l) / D_i, with e = exp(s / tau) and D_i the same
+    sum without E. The backward pass is that of y_i E, worked out by hand in `_StraightThrough`.
 
     Args:
-        perturbed: (B, P) s, with gradient.
+        perturbed: (B, P) s, with gradient; -inf where a candidate cannot be drawn.
         drawn: (B, n) columns in the order drawn.
         vectors: (P, w) candidate vectors E; they receive the gradient of the drawn rows only.
         temperature: tau.
@@ -40,18 +42,48 @@ def straight_through(perturbed: Tensor, drawn: Tensor, vectors: Tensor, temperat
     Returns:
         (B, n, w), equal to vectors[drawn].
     """
-    hard = F.embedding(drawn, vectors)
-    fixed = vectors.detach()
-    logits = perturbed / temperature
-    finite = logits.detach().masked_fill(logits.detach() == -torch.inf, torch.finfo(logits.dtype).min)
-    weights = (logits - finite.amax(1, keepdim=True)).exp()
-    of_drawn = weights.gather(1, drawn)
-    of_rest = weights.scatter(1, drawn, 0.0)
+    # F.embedding carries the gradient of E; the function adds that of s.
+    return _StraightThrough.apply(F.embedding(drawn, vectors), perturbed, drawn, vectors.detach(), temperature, sign)
 
-    def later(values: Tensor) -> Tensor:
-        return values.flip(1).cumsum(1).flip(1)
 
-    above = (of_rest @ fixed)[:, None] + later(of_drawn[..., None] * hard.detach())
-    below = of_rest.sum(1, keepdim=True) + later(of_drawn)
-    relaxed = above / below.clamp_min(torch.finfo(below.dtype).tiny)[..., None]
-    return hard + sign * (relaxed - relaxed.detach())
+class _StraightThrough(torch.autograd.Function):
+    """The identity on the drawn vectors, with the gradient of the relaxed draws to the logits.
+
+    With q_i the gradient that reaches draw i and c_i = q_i . m_i, the derivative to logit j is
+        sum_i y_ij (q_i . E_j - c_i),
+    over all i for a candidate never drawn, over i <= l for the one drawn l-th. A candidate never drawn has
+    y_ij = w_j rho_i, with w the softmax over those alone and rho_i their share of D_i; so (B, n, P) is never built,
+    and of the pairs of draws only the (B, n, n) products q_i . E_l. All shares are at most 1: nothing overflows.
+    """
+
+    @staticmethod
+    def forward(
+        context: Any, hard: Tensor, perturbed: Tensor, drawn: Tensor, vectors: Tensor, temperature: float, sign: float
+    ) -> Tensor:
+        context.save_for_backward(hard, perturbed, drawn, vectors)
+        context.scales = temperature, sign
+        return hard.view_as(hard)
+
+    @staticmethod
+    def backward(context: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        (gradient,) = gradients
+        hard, perturbed, drawn, vectors = context.saved_tensors
+        temperature, sign = context.scales
+        logits = perturbed / temperature
+        lowest = torch.finfo(logits.dtype).min / 2
+        of_drawn = logits.gather(1, drawn)
+        of_rest = logits.scatter(1, drawn, -torch.inf)
+        rest_mass = of_rest.logsumexp(1, keepdim=True)
+        later_mass = of_drawn.flip(1).logcumsumexp(1).flip(1)
+        mass = torch.logaddexp(rest_mass, later_mass).clamp_min(lowest)  # (B, n): log D_i
+
+        rho = (rest_mass - mass).exp()
+        w = (of_rest - rest_mass.clamp_min(lowest)).exp()
+        y = (of_drawn[:, None] - mass[..., None]).exp().triu()  # (B, n, n): y_il, l >= i
+
+        pairs = gradient @ hard.transpose(1, 2)  # q_i . E_l
+        c = rho * (gradient @ (w @ vectors)[..., None])[..., 0] + (y * pairs).sum(2)
+        to_rest = (rho[:, None] @ gradient)[:, 0] @ vectors.T - (rho * c).sum(1, keepdim=True)
+        to_drawn = (y * (pairs - c[..., None])).sum(1)
+        to_logits = (w * to_rest).scatter(1, drawn, to_drawn)
+        return gradient, to_logits * (sign / temperature), None, None, None, None

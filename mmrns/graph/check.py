@@ -1,0 +1,460 @@
+"""What may be wrong with a dataset. Nothing here changes it.
+
+A check is a function of `Facts` that gives findings; `@check` is all it takes to add one.
+"""
+
+import os
+import unicodedata
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmrns.graph.dataset import SPLITS, Dataset
+from mmrns.graph.relatedness import related_relations, reversed_pairs
+from mmrns.graph.statistics import CATEGORIES, relation_categories
+from mmrns.graph.vocabulary import Vocabulary
+
+EXAMPLES = 5
+
+# Two relations are near inverses, or near duplicates, when this share of the distinct triples of one has its
+# counterpart in the other. The threshold is that of Akrami et al. (SIGMOD 2020), who ask it of both; one is enough for
+# a leak.
+NEAR = 0.8
+# A relation of fewer distinct triples is not judged: such a share would be chance.
+FEWEST_TRIPLES = 10
+
+Severity = Literal["error", "warning", "note"]
+Rows = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing to know about a dataset.
+
+    Attributes:
+        code: short name, the same for every dataset.
+        severity: "error" makes results wrong or data unusable, "warning" deserves a decision, "note" is a fact.
+        where: the file or part it is about.
+        count: how many of what the explanation counts.
+        explanation: one line that ends in the mend.
+        examples: up to EXAMPLES, with labels and file:line where there is one.
+        figures: the numbers of the explanation, by name.
+    """
+
+    code: str
+    severity: Severity
+    where: str
+    count: int
+    explanation: str
+    examples: list[str] = field(default_factory=list)
+    figures: dict[str, Any] = field(default_factory=dict)
+
+
+class Facts:
+    """A dataset and what several checks need of it, computed once."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        self.dataset = dataset
+        self._sorted: dict[str, tuple[Rows, Rows]] = {}
+
+    def keys(self, split: str) -> Rows:
+        """One number a row of the split; equal triples have equal numbers."""
+        head, relation, tail = self.dataset.split(split).T
+        entities = len(self.dataset.entities)
+        return (relation * entities + head) * entities + tail
+
+    def sorted_keys(self, split: str) -> tuple[Rows, Rows]:
+        """The split's keys in ascending order, and the row of each (equal keys in file order)."""
+        if split not in self._sorted:
+            keys = self.keys(split)
+            order = np.argsort(keys, kind="stable")
+            self._sorted[split] = keys[order], order
+        return self._sorted[split]
+
+    def distinct_keys(self, split: str) -> Rows:
+        """The split's distinct keys, ascending."""
+        keys, _ = self.sorted_keys(split)
+        return keys[np.append(True, keys[1:] != keys[:-1])]
+
+    def triples_of(self, keys: Rows) -> Rows:
+        """The triples (N, 3) behind keys."""
+        entities = len(self.dataset.entities)
+        rest, tail = np.divmod(keys, entities)
+        relation, head = np.divmod(rest, entities)
+        return np.stack([head, relation, tail], axis=1)
+
+    @cached_property
+    def distinct(self) -> Rows:
+        """Distinct triples (N, 3) of all splits together."""
+        return self.triples_of(np.unique(np.concatenate([self.distinct_keys(split) for split in SPLITS])))
+
+    def triple(self, row: Rows) -> str:
+        """A triple as people read it."""
+        entities, relations = self.dataset.entities.labels, self.dataset.relations.labels
+        return f"({entities[row[0]]}, {relations[row[1]]}, {entities[row[2]]})"
+
+    def examples(self, split: str, rows: Rows) -> list[str]:
+        """The first few of the split's `rows` (ascending), as file:line and triple."""
+        triples = self.dataset.split(split)
+        return [f"{split}.txt:{row + 1}: {self.triple(triples[row])}" for row in rows[:EXAMPLES]]
+
+    def first_line(self, vocabulary: Vocabulary, row: int) -> str:
+        """file:line where an id occurs first."""
+        columns = [1] if vocabulary is self.dataset.relations else [0, 2]
+        for split in SPLITS:
+            at = np.flatnonzero((self.dataset.split(split)[:, columns] == row).any(axis=1))
+            if len(at):
+                return f"{split}.txt:{at[0] + 1}"
+        raise ValueError(f"row {row} occurs in no triple")
+
+
+Check = Callable[[Facts], Iterable[Finding]]
+CHECKS: list[Check] = []
+
+
+def check(function: Check) -> Check:
+    """Register a check."""
+    CHECKS.append(function)
+    return function
+
+
+def check_dataset(dataset: Dataset) -> list[Finding]:
+    """Every finding of every check about the graph itself (`features.check` looks at features)."""
+    facts = Facts(dataset)
+    return [finding for function in CHECKS for finding in function(facts)]
+
+
+def summarize(dataset: Dataset) -> dict[str, Any]:
+    """Sizes of a dataset, and how much of it people and encoders can see.
+
+    Categories count the relations of train; the mean degree counts distinct train triples.
+    """
+    facts = Facts(dataset)
+    in_train = np.unique(dataset.train[:, 1])
+    categories = np.bincount(relation_categories(dataset.train, len(dataset.relations))[in_train], minlength=4)
+    records = [dataset.records.get(identifier, {}) for identifier in dataset.entities.ids]
+    return {
+        "entities": len(dataset.entities),
+        "relations": len(dataset.relations),
+        "triples": {split: len(dataset.split(split)) for split in SPLITS},
+        "distinct_triples": {split: len(facts.distinct_keys(split)) for split in SPLITS},
+        "relation_categories": dict(zip(CATEGORIES, categories.tolist(), strict=True)),
+        "mean_degree": round(2 * len(facts.distinct_keys("train")) / len(dataset.entities), 3),
+        "listed_entities": {
+            key: sum(bool(record.get(key)) for record in records) for key in ("label", "type", "images", "texts")
+        },
+    }
+
+
+def share(part: int, whole: int) -> str:
+    """A part and its percentage, e.g. "73 (1.0 %)"."""
+    return f"{part:,} ({100 * part / max(whole, 1):.1f} %)"
+
+
+def _lies_in(values: Rows, ascending: Rows) -> NDArray[np.bool_]:
+    """Whether each value occurs in an ascending, non-empty array."""
+    return ascending[np.searchsorted(ascending, values).clip(max=len(ascending) - 1)] == values
+
+
+@check
+def duplicate_triples(facts: Facts) -> Iterator[Finding]:
+    """A triple that stands twice in one split."""
+    for split in SPLITS:
+        keys, order = facts.sorted_keys(split)
+        repeats = np.sort(order[1:][keys[1:] == keys[:-1]])
+        if not len(repeats):
+            continue
+        triples = facts.dataset.split(split)
+        first = order[np.searchsorted(keys, facts.keys(split)[repeats[:EXAMPLES]])]
+        rows, distinct = len(keys), len(keys) - len(repeats)
+        yield Finding(
+            "duplicate-triples",
+            "warning",
+            f"{split}.txt",
+            len(repeats),
+            f"{rows:,} rows, {distinct:,} distinct: {share(len(repeats), rows)} repeat an earlier line and count "
+            "more than once; remove the repeats unless that is meant",
+            [
+                f"{split}.txt:{again + 1} repeats line {before + 1}: {facts.triple(triples[again])}"
+                for again, before in zip(repeats[:EXAMPLES], first, strict=True)
+            ],
+            {"rows": rows, "distinct": distinct},
+        )
+
+
+@check
+def split_overlap(facts: Facts) -> Iterator[Finding]:
+    """Triples of valid or test that another split holds too."""
+    for split in ("valid", "test"):
+        others = [other for other in SPLITS if other != split]
+        keys, distinct = facts.keys(split), facts.distinct_keys(split)
+        figures: dict[str, Any] = {"rows": len(keys), "distinct": len(distinct)}
+        clean = np.ones(len(distinct), dtype=bool)
+        shared_rows = np.zeros(len(keys), dtype=bool)
+        for other in others:
+            inside = _lies_in(distinct, facts.distinct_keys(other))
+            rows_inside = _lies_in(keys, facts.distinct_keys(other))
+            figures[f"in_{other}"], figures[f"rows_in_{other}"] = int(inside.sum()), int(rows_inside.sum())
+            clean &= ~inside
+            shared_rows |= rows_inside
+        figures["clean"] = int(clean.sum())
+        figures["clean_share"] = round(figures["clean"] / len(distinct), 6)
+        if clean.all():
+            continue
+        lie = ", ".join(
+            f"{share(figures[f'in_{other}'], len(distinct))} lie in {other} ({figures[f'rows_in_{other}']:,} rows)"
+            for other in others
+        )
+        mend = (
+            "remove them from train, or results measure memory"
+            if split == "test" and figures["in_train"]
+            else "select checkpoints on a slice held out of train, or remove the lines from valid"
+        )
+        yield Finding(
+            "split-overlap",
+            "error",
+            f"{split}.txt",
+            len(distinct) - figures["clean"],
+            f"{len(keys):,} rows, {len(distinct):,} distinct triples: {lie}, {share(figures['clean'], len(distinct))} "
+            f"are clean; {mend}",
+            facts.examples(split, np.flatnonzero(shared_rows)),
+            figures,
+        )
+
+
+@check
+def mirrored_relations(facts: Facts) -> Iterator[Finding]:
+    """Relations that give each other away: near inverses, near duplicates; and those that are their own inverse."""
+    relations = facts.dataset.relations
+    for swapped in (True, False):
+        shares = {
+            (first, second): (part, number)
+            for first, second, part, number in related_relations(facts.distinct, len(relations), swapped)
+            if part >= NEAR and number >= FEWEST_TRIPLES
+        }
+        for code, own in (("symmetric-relations", True), ("inverse-relations", False)):
+            chosen = {pair: found for pair, found in shares.items() if (pair[0] == pair[1]) == own}
+            if not chosen:
+                continue
+            if not swapped:
+                code = "duplicate-relations"
+            pairs = {(min(pair), max(pair)) for pair in chosen}
+            leak = {
+                split: reversed_pairs(facts.dataset.split(split), facts.dataset.train, pairs, swapped)
+                for split in ("valid", "test")
+            }
+            what = {
+                "symmetric-relations": "relations that hold in both directions",
+                "inverse-relations": "pairs of relations that are near inverses",
+                "duplicate-relations": "pairs of relations that hold between the same entities",
+            }[code]
+            counterpart = "inverse" if swapped else "twin"
+            leaks = " and ".join(
+                f"{share(number, len(facts.dataset.split(split)))} triples in {split}" for split, number in leak.items()
+            )
+            mend = "a symmetric score is enough for these" if own else "keep one relation of each, or both in one split"
+            strongest = sorted(chosen.items(), key=lambda found: (-found[1][1], found[0]))[:EXAMPLES]
+            yield Finding(
+                code,
+                "note" if own else "warning",
+                "all splits",
+                len(pairs),
+                f"{what} (at least {NEAR:.0%} of one's triples): {len(pairs):,}; {leaks} have their {counterpart} in "
+                f"train, so that a rule answers them; {mend}",
+                [
+                    f"{relations.labels[first]} -> {relations.labels[second]}: {part:.1%} of {number:,} triples"
+                    for (first, second), (part, number) in strongest
+                ],
+                {"threshold": NEAR, "valid": leak["valid"], "test": leak["test"]},
+            )
+
+
+@check
+def unseen_in_train(facts: Facts) -> Iterator[Finding]:
+    """Entities and relations of valid and test without a train triple."""
+    seen_relation = np.zeros(len(facts.dataset.relations), dtype=bool)
+    seen_relation[facts.dataset.train[:, 1]] = True
+    for code, columns, seen, vocabulary, mend in (
+        (
+            "unseen-entities",
+            [0, 2],
+            facts.dataset.seen,
+            facts.dataset.entities,
+            'look at the "unseen" part of the metrics; only pictures and texts tell a model about them',
+        ),
+        (
+            "unseen-relations",
+            [1],
+            seen_relation,
+            facts.dataset.relations,
+            "move some of their triples to train: nothing can be learned about them",
+        ),
+    ):
+        for split in ("valid", "test"):
+            triples = facts.dataset.split(split)
+            unseen = ~seen[triples[:, columns]]
+            rows = np.flatnonzero(unseen.any(axis=1))
+            if not len(rows):
+                continue
+            names = len(np.unique(triples[:, columns][unseen]))
+            yield Finding(
+                code,
+                "warning",
+                f"{split}.txt",
+                len(rows),
+                f"triples with {'an entity' if len(columns) == 2 else 'a relation'} that train never shows: "
+                f"{share(len(rows), len(triples))}, {names:,} different; {mend}",
+                facts.examples(split, rows),
+                {"triples": len(rows), "share": round(len(rows) / len(triples), 6), vocabulary.kind: names},
+            )
+
+
+@check
+def self_loops(facts: Facts) -> Iterator[Finding]:
+    """Triples whose head is their tail."""
+    for split in SPLITS:
+        triples = facts.dataset.split(split)
+        rows = np.flatnonzero(triples[:, 0] == triples[:, 2])
+        if len(rows):
+            explanation = f"triples from an entity to itself: {share(len(rows), len(triples))}; check that it is so"
+            yield Finding("self-loops", "note", f"{split}.txt", len(rows), explanation, facts.examples(split, rows), {})
+
+
+def _plain(identifier: str) -> str:
+    """Without what is hard to see: white space around and repeated, and the choice of Unicode form."""
+    return " ".join(unicodedata.normalize("NFC", identifier).split())
+
+
+@check
+def untidy_ids(facts: Facts) -> Iterator[Finding]:
+    """Ids with white space around them, and ids that differ by next to nothing."""
+    for vocabulary in (facts.dataset.entities, facts.dataset.relations):
+        where = f"{vocabulary.kind} ids"
+        loose = [row for row, identifier in enumerate(vocabulary.ids) if identifier != identifier.strip()]
+        if loose:
+            yield Finding(
+                "id-white-space",
+                "warning",
+                where,
+                len(loose),
+                f"ids that begin or end in white space: {len(loose):,}; it is part of the name, so remove it",
+                [f"{facts.first_line(vocabulary, row)}: {vocabulary.ids[row]!r}" for row in loose[:EXAMPLES]],
+            )
+        hidden = _alike(vocabulary.ids, _plain)
+        cased = [
+            rows
+            for rows in _alike(vocabulary.ids, lambda identifier: _plain(identifier).casefold())
+            if len({_plain(vocabulary.ids[row]) for row in rows}) > 1
+        ]
+        found: tuple[tuple[str, Severity, list[list[int]], str], ...] = (
+            ("ids-alike", "warning", hidden, "white space or Unicode form"),
+            ("ids-alike-but-case", "note", cased, "upper and lower case"),
+        )
+        for code, severity, groups, difference in found:
+            if groups:
+                yield Finding(
+                    code,
+                    severity,
+                    where,
+                    len(groups),
+                    f"groups of ids that differ only by {difference}: {len(groups):,}; give each thing one id, unless "
+                    "they are different things",
+                    [
+                        " / ".join(f"{vocabulary.ids[row]!r} ({facts.first_line(vocabulary, row)})" for row in rows[:3])
+                        for rows in groups[:EXAMPLES]
+                    ],
+                )
+
+
+def _alike(names: list[str], form: Callable[[str], str]) -> list[list[int]]:
+    """Rows of the names that share a form with another name, grouped."""
+    rows: dict[str, list[int]] = defaultdict(list)
+    for row, name in enumerate(names):
+        rows[form(name)].append(row)
+    return [group for group in rows.values() if len(group) > 1]
+
+
+@check
+def records_and_triples(facts: Facts) -> Iterator[Finding]:
+    """Entities that only one of entities.jsonl and the triples knows."""
+    dataset = facts.dataset
+    if not dataset.records:
+        return
+    known = dataset.entities.row
+    idle = [(line, name) for line, name in enumerate(dataset.records, start=1) if name not in known]
+    if idle:
+        yield Finding(
+            "records-without-triple",
+            "note",
+            "entities.jsonl",
+            len(idle),
+            f"ids that occur in no triple: {len(idle):,} of {len(dataset.records):,}, neither trained nor ranked; "
+            "check their spelling, or leave them",
+            [f"entities.jsonl:{line}: {name!r}" for line, name in idle[:EXAMPLES]],
+        )
+    missing = [row for row, identifier in enumerate(dataset.entities.ids) if identifier not in dataset.records]
+    if missing:
+        yield Finding(
+            "entities-without-record",
+            "warning",
+            "entities.jsonl",
+            len(missing),
+            f"entities of the triples without a line: {share(len(missing), len(known))}, so no label, text or "
+            "picture; add a line for each",
+            [f"{facts.first_line(dataset.entities, row)}: {dataset.entities.ids[row]!r}" for row in missing[:EXAMPLES]],
+        )
+
+
+@check
+def missing_pictures(facts: Facts) -> Iterator[Finding]:
+    """Pictures that entities.jsonl names and the folder lacks."""
+    root = facts.dataset.folder.resolve()
+    listed, missing = 0, []
+    for line, (identifier, record) in enumerate(facts.dataset.records.items(), start=1):
+        for file in record.get("images") or []:
+            listed += 1
+            path = Path(os.path.normpath(root / file))
+            if not path.is_relative_to(root):
+                missing.append(f"entities.jsonl:{line}: {identifier}: {file} lies outside of the dataset folder")
+            elif not path.is_file():
+                missing.append(f"entities.jsonl:{line}: {identifier}: {file}")
+    if missing:
+        yield Finding(
+            "missing-images",
+            "error",
+            "entities.jsonl",
+            len(missing),
+            f"pictures that are not in the dataset folder: {share(len(missing), listed)} of {listed:,}; add the "
+            "files or take them off the list",
+            missing[:EXAMPLES],
+            {"listed": listed},
+        )
+
+
+@check
+def shared_labels(facts: Facts) -> Iterator[Finding]:
+    """Labels that mean several ids, as `--head` and `--relation` read them (case ignored)."""
+    for vocabulary in (facts.dataset.entities, facts.dataset.relations):
+        groups = [
+            rows
+            for rows in _alike(vocabulary.labels, str.casefold)
+            if any(vocabulary.labels[row] != vocabulary.ids[row] for row in rows)
+        ]
+        if groups:
+            yield Finding(
+                "shared-labels",
+                "note",
+                f"{vocabulary.kind} labels",
+                len(groups),
+                f"labels shared by several ids: {len(groups):,}; ask for those by id, or tell the labels apart",
+                [
+                    f"{vocabulary.labels[rows[0]]}: {', '.join(vocabulary.ids[row] for row in rows[:EXAMPLES])}"
+                    for rows in groups[:EXAMPLES]
+                ],
+            )

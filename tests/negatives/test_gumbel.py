@@ -1,0 +1,90 @@
+"""Draws without replacement: their law, their mask, and the gradient that passes through them."""
+
+import itertools
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import chisquare
+
+from mmrns.negatives.gumbel import gumbel_top_k, straight_through
+from tests.negatives import reference
+
+
+def test_ordered_pairs_follow_the_plackett_luce_law():
+    p = torch.tensor([0.4, 0.25, 0.2, 0.1, 0.05])
+    draws = 200_000
+    generator = torch.Generator().manual_seed(0)
+    _, drawn = gumbel_top_k(p.log().expand(draws, -1), 2, generator)
+    counts, expected = [], []
+    for first, second in itertools.permutations(range(5), 2):
+        counts.append(int(((drawn[:, 0] == first) & (drawn[:, 1] == second)).sum()))
+        expected.append(draws * float(p[first] * p[second] / (1 - p[first])))
+    total = sum(expected)
+    assert chisquare(counts, [value * draws / total for value in expected]).pvalue > 1e-3
+
+
+def test_a_masked_candidate_is_never_drawn_in_a_million_draws():
+    rows, candidates, number = 25_000, 60, 40
+    generator = torch.Generator().manual_seed(1)
+    log_p = torch.log_softmax(torch.randn(rows, candidates, generator=generator), dim=1)
+    masked = torch.rand(rows, candidates, generator=generator) < 0.3
+    masked[:, number + 2 :] = True  # leaves at most 42 and at least 20 or so: some rows run out
+    log_p[:, 0] = 20.0
+    masked[:, 0] = True  # by far the likeliest, and forbidden
+    perturbed, drawn = gumbel_top_k(log_p.masked_fill(masked, -torch.inf), number, generator)
+    assert drawn.numel() == 1_000_000
+    valid = perturbed.gather(1, drawn) > -torch.inf
+    assert not (masked.gather(1, drawn) & valid).any()
+    assert (valid.sum(1) == (~masked).sum(1).clamp_max(number)).all(), "what can be drawn is drawn"
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    seed=st.integers(0, 100_000),
+    candidates=st.integers(1, 9),
+    number=st.integers(1, 6),
+    temperature=st.sampled_from([0.3, 1.0, 2.5]),
+    masked=st.booleans(),
+)
+def test_straight_through_equals_successive_one_hot_draws(seed, candidates, number, temperature, masked):
+    number = min(number, candidates - masked)
+    if number < 1:
+        return
+    generator = torch.Generator().manual_seed(seed)
+    rows, width = 3, 4
+    log_p = torch.randn(rows, candidates, generator=generator, dtype=torch.float64)
+    if masked:
+        log_p[:, 0] = -torch.inf
+    perturbed, drawn = gumbel_top_k(log_p, number, generator)
+    perturbed.requires_grad_()
+    vectors = torch.randn(candidates, width, generator=generator, dtype=torch.float64, requires_grad=True)
+    probe = torch.randn(rows, number, width, generator=generator, dtype=torch.float64)
+
+    def gradients(out):
+        # A loss that is not linear, so that the forward value matters too.
+        return torch.autograd.grad(((out * probe) ** 2).sum() + (out * probe).sum(), [perturbed, vectors])
+
+    expected = torch.stack(
+        [reference.successive_draws(perturbed[b], drawn[b], vectors, temperature) for b in range(rows)]
+    )
+    found = straight_through(perturbed, drawn, vectors, temperature, sign=1.0)
+    torch.testing.assert_close(found, vectors[drawn], rtol=0, atol=0)
+    torch.testing.assert_close(expected, found, rtol=1e-8, atol=1e-8)
+    wanted_logits, wanted_vectors = gradients(expected)
+    found_logits, found_vectors = gradients(found)
+    torch.testing.assert_close(found_logits, wanted_logits, rtol=1e-8, atol=1e-8)
+    torch.testing.assert_close(found_vectors, wanted_vectors, rtol=1e-8, atol=1e-8)
+    reversed_logits, _ = gradients(straight_through(perturbed, drawn, vectors, temperature, sign=-1.0))
+    torch.testing.assert_close(reversed_logits, -found_logits)
+
+
+@pytest.mark.parametrize("spread", [1.0, 60.0])
+def test_gradient_stays_finite_when_the_distribution_is_sharp(spread):
+    torch.manual_seed(0)
+    log_p = (torch.randn(4, 50) * spread).requires_grad_()
+    perturbed, drawn = gumbel_top_k(log_p, 49, torch.Generator().manual_seed(0))
+    vectors = torch.randn(50, 8)
+    straight_through(perturbed, drawn, vectors, 1.0, 1.0).square().sum().backward()
+    assert log_p.grad is not None and log_p.grad.isfinite().all()
