@@ -78,7 +78,7 @@ class Config(BaseModel):
     )
     contrastive_weight: float = _option("MMRNS", 0.01, "weight beta of L_con in L = L_kgc + beta L_con", ge=0)
     pool_positives: int = _option(
-        "MMRNS", 4, "other known answers a query brought to the positives' side of L_con, where there are some", ge=0
+        "MMRNS", 1, "known answers a query brought to L_con beside its own and those in the pool, where there are some", ge=0
     )
     cosine_epsilon: float = _option("MMRNS", 1e-8, "delta added to the product of norms in a cosine", gt=0)
 

