@@ -78,7 +78,10 @@ class Config(BaseModel):
     )
     contrastive_weight: float = _option("MMRNS", 0.01, "weight beta of L_con in L = L_kgc + beta L_con", ge=0)
     pool_positives: int = _option(
-        "MMRNS", 1, "known answers a query brought to L_con beside its own and those in the pool, where there are some", ge=0
+        "MMRNS",
+        1,
+        "known answers a query brought to L_con beside its own and those in the pool, where there are some",
+        ge=0,
     )
     cosine_epsilon: float = _option("MMRNS", 1e-8, "delta added to the product of norms in a cosine", gt=0)
 
@@ -105,7 +108,7 @@ class Config(BaseModel):
     steps: int = _option("Run", 0, "optimiser steps; 0: use --epochs", ge=0)
     epochs: int = _option("Run", 0, "passes over train, used when --steps is 0; both 0: 100 epochs", ge=0)
     batch_size: int = _option("Run", 256, "triples a step, over all processes", gt=0)
-    seed: int = _option("Run", 0, "seed of initialisation, batches and draws", ge=0)
+    seed: int = _option("Run", 0, "seed of initialisation, batches and draws", ge=0, lt=2**32)
     device: Literal["auto", "cpu", "cuda"] = _option(
         "Run", "auto", "where to train; auto takes a GPU when there is one"
     )
@@ -168,7 +171,12 @@ class Config(BaseModel):
         """Where this run is kept."""
         if self.output:
             return Path(self.output)
-        names = [Path(self.dataset).name, self.model.replace(":", "."), self.sampler.replace(":", "."), str(self.seed)]
+        names = [
+            Path(self.dataset).resolve().name,
+            self.model.replace(":", "."),
+            self.sampler.replace(":", "."),
+            str(self.seed),
+        ]
         return Path("checkpoints") / "-".join(names)
 
 

@@ -1,6 +1,7 @@
 """Writing files so that a reader never meets a half-written one, and reading small structured ones."""
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -10,6 +11,9 @@ from typing import Any
 
 from mmrns.errors import UserError
 
+_NO_ROOM = tuple(os.strerror(number) for number in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EROFS))
+_PARTIAL = ".partial"
+
 
 @contextlib.contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
@@ -18,7 +22,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     The data is on disk (fsync) before the rename, so a kill at any moment leaves either the old file or the new.
     Raises UserError when the disk is full or the folder cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}{_PARTIAL}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
@@ -28,19 +32,25 @@ def atomic_path(path: Path) -> Iterator[Path]:
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
     except Exception as error:
-        # safetensors wraps the operating system's error in its own class, so its text is looked at too.
-        reason = error.strerror if isinstance(error, OSError) else str(error)
-        if isinstance(error, OSError) or "No space left" in str(error):
+        # safetensors and torch wrap the operating system's error in classes of their own, so its text is looked at.
+        if isinstance(error, OSError) or any(text in str(error) for text in _NO_ROOM):
+            reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
             raise UserError(f"{path}: cannot be written ({reason}); free some room or choose another folder") from error
         raise
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # there may be no such folder
+            temporary.unlink()
 
 
 def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+def is_partial(path: Path) -> bool:
+    """Whether `path` is what a killed process left of an atomic write."""
+    return path.name.startswith(".") and path.name.endswith(_PARTIAL)
 
 
 def write_text(path: Path, text: str) -> None:

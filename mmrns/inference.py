@@ -85,12 +85,7 @@ class TrainedModel:
 
     def check_fits(self, dataset: Dataset) -> None:
         """Raise UserError when the dataset's rows are not those the run was trained on."""
-        for mine, theirs in ((self.entities, dataset.entities), (self.relations, dataset.relations)):
-            if mine.sha256 != theirs.sha256:
-                raise UserError(
-                    f"{self.run.path}: was trained on other {mine.kind} names than {dataset.folder} has now; "
-                    "restore that dataset or train again"
-                )
+        self.run.check_fits(dataset)
 
     def _known(self, dataset: Dataset, queries: Queries) -> dict[int, str]:
         self.check_fits(dataset)

@@ -47,9 +47,10 @@ def find(flag: str, name: str, package: str, base: type) -> type:
         sys.path.insert(0, str(Path.cwd()))
     try:
         found = getattr(importlib.import_module(module_name), class_name)
-    except (ImportError, AttributeError, ValueError, SyntaxError) as error:
+    except (Exception, SystemExit) as error:  # a user's module may raise anything while it is imported
         raise UserError(
-            f"{flag} {name}: cannot be imported ({error}); write module:Class, importable from here"
+            f"{flag} {name}: cannot be imported ({type(error).__name__}: {error}); "
+            "write module:Class, importable from here"
         ) from error
     if not (isinstance(found, type) and issubclass(found, base)):
         raise UserError(f"{flag} {name}: is not a {base.__name__}; derive it from {base.__module__}.{base.__name__}")

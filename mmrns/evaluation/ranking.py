@@ -58,11 +58,13 @@ def rank_triples(
     """
     was_training = model.training
     model.eval()
-    sides = []
-    with torch.inference_mode():
-        for direction in (HEAD, TAIL):
-            sides.append(_rank_direction(model, triples, direction, known, memory_mb, allow_nan))
-    model.train(was_training)
+    try:
+        with torch.inference_mode():
+            sides = [
+                _rank_direction(model, triples, direction, known, memory_mb, allow_nan) for direction in (HEAD, TAIL)
+            ]
+    finally:
+        model.train(was_training)
     optimistic, pessimistic, candidates = (np.concatenate(parts) for parts in zip(*sides, strict=True))
     direction_column = np.repeat(np.array([HEAD, TAIL]), len(triples))
     return Ranks(np.concatenate([triples, triples]), direction_column, optimistic, pessimistic, candidates)

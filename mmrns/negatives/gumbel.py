@@ -6,6 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+# Bytes of drawn vectors that the backward pass takes at once on a CPU.
+_BLOCK_BYTES = 1 << 21
+
 
 def gumbel_top_k(log_p: Tensor, number: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Draw `number` of P candidates a row without replacement, from one perturbation and one top-k.
@@ -71,21 +74,32 @@ class _StraightThrough(torch.autograd.Function):
         (gradient,) = gradients
         hard, perturbed, drawn, vectors = context.saved_tensors
         temperature, sign = context.scales
-        logits = perturbed / temperature
-        lowest = torch.finfo(logits.dtype).min / 2
-        of_drawn = logits.gather(1, drawn)
-        of_rest = logits.scatter(1, drawn, -torch.inf)
-        rest_mass = of_rest.logsumexp(1, keepdim=True)
-        later_mass = of_drawn.flip(1).logcumsumexp(1).flip(1)
-        mass = torch.logaddexp(rest_mass, later_mass).clamp_min(lowest)  # (B, n): log D_i
+        # Rows are independent; a block of them stays in cache through its three products.
+        rows = (
+            max(1, _BLOCK_BYTES // (hard.element_size() * hard[0].numel())) if hard.device.type == "cpu" else len(hard)
+        )
+        blocks = (tensor.split(rows) for tensor in (gradient, hard, perturbed / temperature, drawn))
+        to_logits = torch.cat([_relaxed_backward(*block, vectors) for block in zip(*blocks, strict=True)])
+        return gradient, to_logits.mul_(sign / temperature), None, None, None, None
 
-        rho = (rest_mass - mass).exp()
-        w = (of_rest - rest_mass.clamp_min(lowest)).exp()
-        y = (of_drawn[:, None] - mass[..., None]).exp().triu()  # (B, n, n): y_il, l >= i
 
-        pairs = gradient @ hard.transpose(1, 2)  # q_i . E_l
-        c = rho * (gradient @ (w @ vectors)[..., None])[..., 0] + (y * pairs).sum(2)
-        to_rest = (rho[:, None] @ gradient)[:, 0] @ vectors.T - (rho * c).sum(1, keepdim=True)
-        to_drawn = (y * (pairs - c[..., None])).sum(1)
-        to_logits = (w * to_rest).scatter(1, drawn, to_drawn)
-        return gradient, to_logits * (sign / temperature), None, None, None, None
+def _relaxed_backward(gradient: Tensor, hard: Tensor, logits: Tensor, drawn: Tensor, vectors: Tensor) -> Tensor:
+    """Derivative to the logits (B, P) of the relaxed draws, see `_StraightThrough`."""
+    lowest = torch.finfo(logits.dtype).min / 2
+    of_drawn = logits.gather(1, drawn)
+    of_rest = logits.scatter(1, drawn, -torch.inf)
+    rest_mass = of_rest.logsumexp(1, keepdim=True)
+    later_mass = of_drawn.flip(1).logcumsumexp(1).flip(1)
+    mass = torch.logaddexp(rest_mass, later_mass).clamp_min(lowest)  # (B, n): log D_i
+
+    rho = (rest_mass - mass).exp()
+    w = (of_rest - rest_mass.clamp_min(lowest)).exp()
+    y = (of_drawn[:, None] - mass[..., None]).exp().triu()  # (B, n, n): y_il, l >= i
+
+    # q_i . E_l, and in the last column q_i . (w E): what the draws before it leave of every other candidate.
+    products = gradient @ torch.cat([hard, (w @ vectors)[:, None]], dim=1).transpose(1, 2)
+    pairs = products[..., :-1]
+    c = torch.addcmul((y * pairs).sum(2), rho, products[..., -1])
+    to_rest = (rho[:, None] @ gradient)[:, 0] @ vectors.T - torch.linalg.vecdot(rho, c)[:, None]
+    to_drawn = (y * (pairs - c[..., None])).sum(1)
+    return (w * to_rest).scatter(1, drawn, to_drawn)

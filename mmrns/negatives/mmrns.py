@@ -156,7 +156,7 @@ class MMRNS(NegativeSampler):
             has = torch.cat([present[pool.positives], present[: pool.size].expand(len(positive), -1)], dim=1)
             has = has & present[pool.positives[:, :1]]
             similarity = torch.cat([similarities.to_positives[name], to_candidates], dim=1)
-            loss, counts = contrastive_loss(similarity, (positive & has) * elsewhere, negative * has)
+            loss, counts = contrastive_loss(similarity, (positive & has).to(weights.dtype) * elsewhere, negative * has)
             total, count = total + loss, count + counts
         return self.config.contrastive_weight * (total / count.clamp_min(1)).mean()
 

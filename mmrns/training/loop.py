@@ -1,5 +1,6 @@
 """Training, top to bottom: read the graph, build the parts, step, validate, keep the best, evaluate once."""
 
+import contextlib
 import math
 import signal
 import threading
@@ -11,6 +12,7 @@ from typing import Any
 import psutil
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedDataParallelKwargs, set_seed
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
@@ -35,7 +37,8 @@ def train(config: Config, resume: bool = False) -> dict[str, Any]:
 
     Args:
         config: every option. With the same config, seed and thread count, a CPU run gives the same bits again.
-        resume: continue the run in config.run_folder from its last saved state, to the same bits on CPU.
+        resume: continue the run in config.run_folder from its last saved state, to the same bits on CPU. Of a run
+            that has ended, what metrics.json holds is returned and nothing is written.
 
     Returns:
         What metrics.json holds.
@@ -48,6 +51,8 @@ def train(config: Config, resume: bool = False) -> dict[str, Any]:
         raise UserError("--device cuda: no GPU is available here; use --device auto or cpu")
     if config.threads:
         torch.set_num_threads(config.threads)
+    if not torch.distributed.is_initialized():  # else a second run in this process would keep the first one's device
+        AcceleratorState._reset_state(reset_partial_state=True)
     accelerator = Accelerator(
         cpu=config.device == "cpu",
         mixed_precision=config.precision,
@@ -59,8 +64,7 @@ def train(config: Config, resume: bool = False) -> dict[str, Any]:
 
     # --- what: graph, features, model, sampler, objective
     dataset = load_dataset(config.dataset)
-    if Path(config.dataset).is_dir():  # keep the run readable from any folder
-        config = config.model_copy(update={"dataset": str(dataset.folder.resolve())})
+    config = _readable_from_anywhere(config, dataset)
     features = open_features(dataset, config, device)
     train_answers = dataset.answers("train").to(device)
     model = build_model(
@@ -84,20 +88,32 @@ def train(config: Config, resume: bool = False) -> dict[str, Any]:
 
     # --- a new run folder, or the state of the one to continue
     run, progress = RunFolder(config.run_folder), Progress()
-    if resume:
+    continued = resume and run.begun()
+    if continued:
+        run.check_fits(dataset)
         progress = load_state(run.state_file, plain, optimizer, schedule, accelerator)
-    elif accelerator.is_main_process:
-        run.claim(config, dataset.entities, dataset.relations)
+        progress.stopped = 0 < config.patience <= progress.since_best
+        ended = finished(run) if progress.stopped or progress.step >= steps else None
+        if ended and ended["steps"] == progress.step:
+            return ended if accelerator.is_main_process else {}
+    if accelerator.is_main_process:
+        if not resume:
+            run.claim(config)
+        run.clear_partial_files()
+        run.describe(config, dataset.entities, dataset.relations, anew=not continued)
+    if accelerator.is_main_process and not continued:
         run.save_weights(parts, step=0)
         save_state(run.state_file, progress, plain, optimizer, schedule, accelerator)
     accelerator.wait_for_everyone()
 
     generator = torch.Generator(device)
-    log = SummaryWriter(str(run.events), purge_step=progress.step + 1) if accelerator.is_main_process else None
-    bar = tqdm(
-        total=steps, initial=progress.step, desc=run.path.name, unit="step", disable=not accelerator.is_main_process
-    )
-    with _StopSignal() as stop:
+    diverged = torch.zeros((), dtype=torch.bool, device=device)
+    main = accelerator.is_main_process
+    with (
+        tqdm(total=steps, initial=progress.step, desc=run.path.name, unit="step", disable=not main) as bar,
+        SummaryWriter(str(run.events), purge_step=progress.step + 1) if main else contextlib.nullcontext() as log,
+        _StopSignal() as stop,
+    ):
         while progress.step < steps and not progress.stopped:
             step, started = progress.step + 1, time.perf_counter()
             measure = step % config.log_every == 0
@@ -125,13 +141,19 @@ def train(config: Config, resume: bool = False) -> dict[str, Any]:
                 for name, value in values.items():
                     log.add_scalar(f"train/{name}", value, step)
                 bar.set_postfix(loss=f"{values['loss']:.4f}", best=f"{progress.best_value:.4f}")
-                if not math.isfinite(values["loss"]):
-                    raise UserError(
-                        f"the loss is {values['loss']} at step {step}; lower --learning-rate or clip the gradient"
-                    )
+
+            # --- nothing of a run that diverged is kept
+            validate, asked = step % valid_every == 0 or step == steps, stop.asked
+            keep = step % checkpoint_every == 0 or step == steps or asked
+            diverged |= ~torch.isfinite(result.loss.detach())
+            # Reading it waits for a GPU, so there it is read only where the run waits anyway.
+            if (device.type == "cpu" or measure or validate or keep) and bool(diverged):
+                raise UserError(
+                    f"the loss is not a finite number at step {step}; lower --learning-rate or set --clip-gradient"
+                )
 
             # --- look at valid, keep the best
-            if step % valid_every == 0 or step == steps:
+            if validate:
                 chosen = _validate(model, dataset, config, accelerator)
                 if log:
                     for name, value in chosen.items():
@@ -144,15 +166,11 @@ def train(config: Config, resume: bool = False) -> dict[str, Any]:
                 progress.stopped = 0 < config.patience <= progress.since_best
 
             # --- keep what a continuation needs
-            if step % checkpoint_every == 0 or step == steps or progress.stopped or stop.asked:
+            if keep or progress.stopped:
                 if accelerator.is_main_process:
                     save_state(run.state_file, progress, plain, optimizer, schedule, accelerator)
-                if stop.asked:
-                    bar.close()
+                if asked:
                     raise UserError(f"stopped at step {step} as asked; continue with: mmrns train --resume {run.path}")
-    bar.close()
-    if log:
-        log.close()
 
     # --- test is read once, by the best checkpoint
     accelerator.wait_for_everyone()
@@ -197,7 +215,17 @@ def finish(
 
 def finished(run: RunFolder) -> dict[str, Any] | None:
     """The metrics of a run that has ended, or None while it has not."""
-    return read_json(run.metrics_file, "resume the run") if run.metrics_file.is_file() else None
+    return read_json(run.metrics_file, "delete it and resume") if run.metrics_file.is_file() else None
+
+
+def _readable_from_anywhere(config: Config, dataset: Dataset) -> Config:
+    """The configuration with folders that were found from the current one written in full."""
+    found = {}
+    if Path(config.dataset).is_dir() or not dataset.folder.is_absolute():
+        found["dataset"] = str(dataset.folder.resolve())
+    if config.features:
+        found["features"] = str(Path(config.features).resolve())
+    return config.model_copy(update=found)
 
 
 def total_steps(config: Config, num_triples: int) -> int:

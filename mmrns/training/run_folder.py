@@ -18,8 +18,8 @@ from torch import Tensor, nn
 
 from mmrns.config import Config, dump_config, load_config
 from mmrns.errors import UserError
-from mmrns.files import atomic_path, read_json, write_json, write_text
-from mmrns.graph import Vocabulary
+from mmrns.files import atomic_path, is_partial, read_json, write_json, write_text
+from mmrns.graph import Dataset, Vocabulary
 
 
 class RunFolder:
@@ -39,18 +39,26 @@ class RunFolder:
         """Per-query ranks: ranks.parquet for test, ranks-valid.parquet for valid."""
         return self.path / ("ranks.parquet" if split == "test" else f"ranks-{split}.parquet")
 
-    def claim(self, config: Config, entities: Vocabulary, relations: Vocabulary) -> None:
-        """Start a new run here.
+    def claim(self, config: Config) -> None:
+        """Make this the folder of a new run: write config.yaml, with which it can be resumed from then on.
 
         Raises:
             UserError: the folder already holds something.
         """
+        self.clear_partial_files()
         if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
             raise UserError(
                 f"--output {self.path}: already holds something; continue it with --resume {self.path}, "
                 "or choose another folder"
             )
         write_text(self.config_file, dump_config(config))
+
+    def describe(self, config: Config, entities: Vocabulary, relations: Vocabulary, anew: bool) -> None:
+        """Write what the run is; of a run that goes on (not `anew`), only options that were changed."""
+        if self.read_config() != config:
+            write_text(self.config_file, dump_config(config))
+        if not anew:
+            return
         vocabulary = {
             kind: {"ids": names.ids, "labels": names.labels, "sha256": names.sha256}
             for kind, names in (("entities", entities), ("relations", relations))
@@ -58,11 +66,40 @@ class RunFolder:
         write_text(self.vocabulary_file, json.dumps(vocabulary, ensure_ascii=False))
         write_json(self.environment_file, environment())
 
+    def clear_partial_files(self) -> None:
+        """Remove what a killed process left of files that it was writing."""
+        for path in self.path.glob(".*") if self.path.is_dir() else ():
+            if is_partial(path):
+                path.unlink(missing_ok=True)
+
+    def begun(self) -> bool:
+        """Whether a first state was saved; a run killed before that has nothing to continue from and starts again."""
+        return self.state_file.exists() or self.metrics_file.exists() or self.saved_step() > 0
+
+    def saved_step(self) -> int:
+        """The step of model.safetensors; 0 where there is none."""
+        if not self.model_file.exists():
+            return 0
+        try:
+            with safe_open(self.model_file, framework="pt") as stored:
+                return int((stored.metadata() or {}).get("step", 0))
+        except (SafetensorError, OSError) as error:
+            raise UserError(f"{self.model_file}: cannot be read ({error}); restore the file or train anew") from error
+
     def read_config(self) -> Config:
         """The run's configuration; UserError when the folder holds no run."""
         if not self.config_file.is_file():
             raise UserError(f"{self.path}: not a run folder (no config.yaml); give a folder that mmrns train wrote")
         return load_config({}, self.config_file)
+
+    def check_fits(self, dataset: Dataset) -> None:
+        """Raise UserError when the dataset's rows are not those the run was trained on."""
+        for mine, theirs in zip(self.read_vocabulary(), (dataset.entities, dataset.relations), strict=True):
+            if mine.sha256 != theirs.sha256:
+                raise UserError(
+                    f"{self.path}: was trained on other {mine.kind} names than {dataset.folder} has now; "
+                    "restore that dataset or train again"
+                )
 
     def read_vocabulary(self) -> tuple[Vocabulary, Vocabulary]:
         """The run's entities and relations."""

@@ -70,13 +70,15 @@ def load_state(
         state = torch.load(path, map_location="cpu", weights_only=True)
         objective.load_state_dict(state["objective"])
         optimizer.load_state_dict(state["optimizer"])
-        schedule.load_state_dict(state["schedule"])
+        # The schedule's own functions are not stored: they are those of the configuration.
+        schedule.load_state_dict(state["schedule"] | {"lr_lambdas": [None] * len(schedule.lr_lambdas)})
         if accelerator.scaler is not None and state["scaler"] is not None:
             accelerator.scaler.load_state_dict(state["scaler"])
         restore_random_states(state["random"])
         return Progress(**state["progress"])
     except Exception as error:  # torch raises many kinds for a damaged archive, and all mean the same to the user
-        raise UserError(f"{path}: cannot be resumed from ({error}); restore the file or train anew") from error
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise UserError(f"{path}: cannot be resumed from ({reason}); restore the file or train anew") from error
 
 
 def random_states() -> dict[str, Any]:

@@ -66,7 +66,8 @@ def structure(state: dict[str, Tensor], entity: Tensor, relation: Tensor, slope:
 
 
 def cosine(left: Tensor, right: Tensor, epsilon: float) -> Tensor:
-    return (left * right).sum() / (left.pow(2).sum().sqrt() * right.pow(2).sum().sqrt() + epsilon)
+    # torch's norm, for its gradient of 0 at 0, which an entity without the modality can reach.
+    return (left * right).sum() / (left.norm() * right.norm() + epsilon)
 
 
 def distribution(
@@ -113,7 +114,7 @@ def kgc(positive: Tensor, negative: Tensor, alpha: float, triple_weights: Tensor
     """L_kgc of (B,) positive and (B, n) negative scores."""
     total, weight_sum = torch.zeros((), dtype=positive.dtype), 0.0
     for b in range(len(positive)):
-        exponents = [math.e ** (alpha * float(s)) for s in negative[b]]
+        exponents = [math.e ** (alpha * s) for s in negative[b].tolist()]
         weights = [e / sum(exponents) for e in exponents]
         of_negative = sum(w * torch.log(1 / (1 + torch.exp(s))) for w, s in zip(weights, negative[b], strict=True))
         of_positive = torch.log(1 / (1 + torch.exp(-positive[b])))

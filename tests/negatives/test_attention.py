@@ -87,7 +87,9 @@ def test_single_precision_agrees_with_the_plain_path():
     torch.manual_seed(0)
     shapes = {"image": (24, 383), "text": (4, 384)}
     attention = CrossModalAttention(shapes, relation_width=20, width=50, leaky_slope=SLOPE)
-    features = {name: (torch.randn(6, *shape), torch.ones(6, shape[0], dtype=torch.bool)) for name, shape in shapes.items()}
+    features = {
+        name: (torch.randn(6, *shape), torch.ones(6, shape[0], dtype=torch.bool)) for name, shape in shapes.items()
+    }
     attended, gates = attention.attend(features), attention.gates(torch.randn(6, 20))
     crossed = attention.crossed(attended, gates)
     paired = attention.paired(attended, gates)
@@ -119,7 +121,8 @@ def test_with_one_modality_its_tokens_attend_to_one_another():
     attended = attention.attend(features)
     close(attended["text"].affinity, attended["text"].values @ attended["text"].values.transpose(1, 2))
     one, other = (
-        attention.crossed(attended, attention.gates(torch.randn(1, 4, dtype=torch.float64) * 5))["text"] for _ in range(2)
+        attention.crossed(attended, attention.gates(torch.randn(1, 4, dtype=torch.float64) * 5))["text"]
+        for _ in range(2)
     )
     assert (one - other).abs().max() > 1e-3, "the relation must matter"
 
@@ -153,9 +156,7 @@ def test_structure_gate_equals_the_equation(seed, entities, relations):
     vectors = torch.randn(entities, 6, dtype=torch.float64, requires_grad=True)
     relation = torch.randn(relations, 4, dtype=torch.float64, requires_grad=True)
     state = dict(gate.named_parameters())
-    expected = torch.stack(
-        [torch.stack([reference.structure(state, e, r, SLOPE) for r in relation]) for e in vectors]
-    )
+    expected = torch.stack([torch.stack([reference.structure(state, e, r, SLOPE) for r in relation]) for e in vectors])
     crossed = gate.crossed(vectors, relation).transpose(0, 1)
     close(crossed, expected)
     every = torch.arange(entities).repeat_interleave(relations)
