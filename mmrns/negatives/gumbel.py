@@ -78,8 +78,8 @@ class _StraightThrough(torch.autograd.Function):
         rows = (
             max(1, _BLOCK_BYTES // (hard.element_size() * hard[0].numel())) if hard.device.type == "cpu" else len(hard)
         )
-        blocks = (tensor.split(rows) for tensor in (gradient, hard, perturbed / temperature, drawn))
-        to_logits = torch.cat([_relaxed_backward(*block, vectors) for block in zip(*blocks, strict=True)])
+        blocks = zip(*(part.split(rows) for part in (gradient, hard, perturbed / temperature, drawn)), strict=True)
+        to_logits = torch.cat([_relaxed_backward(q, e, s, columns, vectors) for q, e, s, columns in blocks])
         return gradient, to_logits.mul_(sign / temperature), None, None, None, None
 
 

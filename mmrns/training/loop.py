@@ -23,10 +23,9 @@ from mmrns.evaluation import evaluate_split, rank_triples, ranking_metrics
 from mmrns.features import FeatureStore
 from mmrns.files import atomic_path, read_json, write_json
 from mmrns.graph import Dataset, load_dataset
-from mmrns.negatives.base import SamplerContext, build_sampler
-from mmrns.scoring import build_model
+from mmrns.memory import tune_process
 from mmrns.training.batches import Batches, derived_seed
-from mmrns.training.objective import SampledObjective
+from mmrns.training.objective import SampledObjective, build_objective
 from mmrns.training.optimizer import build_optimizer, build_schedule
 from mmrns.training.run_folder import RunFolder
 from mmrns.training.state import Progress, load_state, save_state
@@ -49,6 +48,7 @@ def train(config: Config, resume: bool = False) -> dict[str, Any]:
     # --- where: device, precision, processes
     if config.device == "cuda" and not torch.cuda.is_available():
         raise UserError("--device cuda: no GPU is available here; use --device auto or cpu")
+    tune_process()
     if config.threads:
         torch.set_num_threads(config.threads)
     if not torch.distributed.is_initialized():  # else a second run in this process would keep the first one's device
@@ -66,13 +66,8 @@ def train(config: Config, resume: bool = False) -> dict[str, Any]:
     dataset = load_dataset(config.dataset)
     config = _readable_from_anywhere(config, dataset)
     features = open_features(dataset, config, device)
-    train_answers = dataset.answers("train").to(device)
-    model = build_model(
-        config.model, len(dataset.entities), len(dataset.relations), config.dim, config.gamma, config.model_options
-    )
-    context = SamplerContext(train_answers, features, model.entities.width, model.relations.embedding_dim)
-    sampler = build_sampler(config, context)
-    plain = SampledObjective(config, model, sampler, train_answers, dataset.answers("valid", "test").to(device))
+    plain = build_objective(config, dataset, features, device)
+    model, sampler = plain.model, plain.sampler
 
     # --- how long: steps and how often to look
     steps = total_steps(config, len(dataset.train))

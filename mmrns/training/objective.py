@@ -6,10 +6,13 @@ import torch
 from torch import Tensor, nn
 
 from mmrns.config import Config
+from mmrns.features import FeatureStore
+from mmrns.graph import Dataset
 from mmrns.graph.answers import HEAD, TAIL, AnswerIndex, Queries
 from mmrns.losses import kgc_loss, self_adversarial_weights
 from mmrns.negatives import NegativeSampler
-from mmrns.scoring import KnowledgeGraphModel
+from mmrns.negatives.base import SamplerContext, build_sampler
+from mmrns.scoring import KnowledgeGraphModel, build_model
 
 
 @dataclass
@@ -76,3 +79,19 @@ class SampledObjective(nn.Module):
         head, relation, tail = triples.unbind(1)
         entities, relations = self.model.entities(torch.cat([head, tail])), self.model.relations(relation)
         return ((entities.abs() ** 3).sum() + (relations.abs() ** 3).sum()) / len(triples)
+
+
+def build_objective(
+    config: Config, dataset: Dataset, features: FeatureStore | None, device: torch.device
+) -> SampledObjective:
+    """Model, sampler and objective of a configuration, freshly initialised from torch's global generator.
+
+    Raises:
+        UserError: an unknown model or sampler, or options that do not fit it or the graph.
+    """
+    answers = dataset.answers("train").to(device)
+    sizes = len(dataset.entities), len(dataset.relations)
+    model = build_model(config.model, *sizes, config.dim, config.gamma, config.model_options)
+    context = SamplerContext(answers, features, model.entities.width, model.relations.embedding_dim)
+    sampler = build_sampler(config, context)
+    return SampledObjective(config, model, sampler, answers, dataset.answers("valid", "test").to(device)).to(device)

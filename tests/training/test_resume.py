@@ -1,0 +1,208 @@
+"""A run that was stopped at any point and resumed gives the same bits as one left alone."""
+
+import json
+import re
+import shutil
+import signal
+
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from mmrns import load
+from mmrns.cli import main
+from tests.tiny import train_command
+from tests.training import stopped
+
+DROPPING = "tests.training.dropping:Dropping"
+
+
+def command(graph, folder, sampler, **options):
+    return train_command(graph, folder, sampler, model=DROPPING, **options)
+
+
+def resume(folder):
+    assert main(["train", "--resume", str(folder)]) == 0
+
+
+def assert_same_outcome(folder, other):
+    for name, tensor in load_file(other / "model.safetensors").items():
+        assert torch.equal(load_file(folder / "model.safetensors")[name], tensor), name
+    metrics, expected = (loaded_metrics(path) for path in (folder, other))
+    assert metrics == expected
+    for name in ("ranks.parquet", "ranks-valid.parquet"):
+        pd.testing.assert_frame_equal(pd.read_parquet(folder / name), pd.read_parquet(other / name), check_exact=True)
+    assert not [path.name for path in folder.iterdir() if path.name.startswith(".")]
+
+
+def loaded_metrics(folder):
+    metrics = json.loads((folder / "metrics.json").read_text())
+    return {key: metrics[key] for key in ("dataset", "steps", "selection", "protocol", "valid", "test")}
+
+
+@pytest.fixture(scope="module")
+def whole(tiny_graph, tmp_path_factory):
+    """Runs that nobody stopped, by sampler."""
+    folder = tmp_path_factory.mktemp("whole")
+    for sampler in ("uniform", "mmrns"):
+        assert main(command(tiny_graph, folder / sampler, sampler)) == 0
+    return {sampler: folder / sampler for sampler in ("uniform", "mmrns")}
+
+
+def test_dropout_schedule_and_sampler_all_move_the_result(whole, tiny_graph, tmp_path):
+    """Or else equality below would show nothing."""
+    expected = load_file(whole["uniform"] / "model.safetensors")["model.entities.table"]
+    for number, change in enumerate(({"model": "distmult"}, {"schedule": "constant"}, {"seed": 1})):
+        assert main(train_command(tiny_graph, tmp_path / str(number), **({"model": DROPPING} | change))) == 0
+        changed = load_file(tmp_path / str(number) / "model.safetensors")["model.entities.table"]
+        assert not torch.equal(changed, expected), change
+    assert not torch.equal(load_file(whole["mmrns"] / "model.safetensors")["model.entities.table"], expected)
+
+
+@pytest.mark.parametrize("sampler", ["uniform", "mmrns"])
+def test_the_same_command_gives_the_same_bits(whole, tiny_graph, tmp_path, sampler):
+    torch.rand(7)  # whatever state this process was in
+    assert main(command(tiny_graph, tmp_path / "run", sampler)) == 0
+    assert_same_outcome(tmp_path / "run", whole[sampler])
+
+
+@pytest.mark.parametrize(("sampler", "step"), [("uniform", 17), ("mmrns", 23)])
+def test_kill_9_in_the_middle_of_training(whole, tiny_graph, tmp_path, sampler, step):
+    run = tmp_path / "run"
+    assert stopped.stop_at_step(command(tiny_graph, run, sampler), tmp_path / "err", step, signal.SIGKILL) == -9
+    assert not (run / "metrics.json").exists()
+    assert load(run).step in (10, 20)
+    resume(run)
+    assert_same_outcome(run, whole[sampler])
+
+
+@pytest.mark.parametrize(("sampler", "number"), [("mmrns", signal.SIGTERM), ("uniform", signal.SIGINT)])
+def test_a_signal_stops_cleanly_between_two_steps(whole, tiny_graph, tmp_path, sampler, number):
+    run = tmp_path / "run"
+    assert stopped.stop_at_step(command(tiny_graph, run, sampler), tmp_path / "err", 13, number) == 2
+    message = (tmp_path / "err").read_text().splitlines()[-1]
+    pattern = rf"mmrns train: stopped at step (\d+) as asked; continue with: mmrns train --resume {run}"
+    found = re.fullmatch(pattern, message)
+    assert 13 <= int(found[1]) < 30
+    state = torch.load(run / "state.pt", weights_only=True)
+    assert state["progress"]["step"] == int(found[1])
+    load(run)
+    resume(run)
+    assert_same_outcome(run, whole[sampler])
+
+
+# state.pt is written at steps 0, 10, 20 and 30; model.safetensors at 0 and 10 at least.
+@pytest.mark.parametrize(
+    ("sampler", "what", "number"),
+    [
+        ("uniform", "state", 1),
+        ("mmrns", "state", 3),
+        ("mmrns", "model", 2),
+        *(
+            pytest.param("uniform", *rest, marks=pytest.mark.slow)
+            for rest in (("state", 4), ("model", 1), ("model", 2))
+        ),
+        *(pytest.param("mmrns", *rest, marks=pytest.mark.slow) for rest in (("state", 1), ("state", 4), ("model", 1))),
+    ],
+)
+def test_kill_9_while_a_checkpoint_is_half_written(whole, tiny_graph, tmp_path, sampler, what, number):
+    run = tmp_path / "run"
+    argv = command(tiny_graph, run, sampler)
+    assert stopped.run(argv, tmp_path / "err", "die in the middle of", what, number) == -9
+    assert [path for path in run.iterdir() if path.name.endswith(".partial")]
+    if (what, number) != ("model", 1):
+        load(run)
+    resume(run)
+    assert_same_outcome(run, whole[sampler])
+
+
+# 1 config, 2 vocabulary, 3 environment, 4 model, 5 state; model and state at validations; ranks, ranks, metrics.
+@pytest.mark.parametrize(
+    "number", [1, 5, 6, 9, *(pytest.param(n, marks=pytest.mark.slow) for n in (2, 3, 4, 7, 8, 10, 11, 12))]
+)
+def test_kill_9_after_each_file_that_a_run_writes(whole, tiny_graph, tmp_path, number):
+    run = tmp_path / "run"
+    argv = command(tiny_graph, run, "uniform")
+    assert stopped.run(argv, tmp_path / "err", "die after replacing", number) == -9
+    resume(run)
+    assert_same_outcome(run, whole["uniform"])
+
+
+@pytest.mark.slow
+def test_killed_again_and_again(whole, tiny_graph, tmp_path):
+    run = tmp_path / "run"
+    argv = command(tiny_graph, run, "mmrns", checkpoint_every=4)
+    for step in (6, 11, 19, 27):
+        assert stopped.stop_at_step(argv, tmp_path / "err", step, signal.SIGKILL) == -9
+        argv = ["train", "--resume", str(run)]
+    resume(run)
+    assert_same_outcome(run, whole["mmrns"])
+
+
+def test_early_stopping_is_resumed_too(tiny_graph, tmp_path):
+    options = {"valid_every": 2, "patience": 2, "steps": 200, "schedule": "constant", "checkpoint_every": 3}
+    assert main(command(tiny_graph, tmp_path / "whole", "uniform", **options)) == 0
+    metrics = loaded_metrics(tmp_path / "whole")
+    steps = metrics["steps"]
+    assert steps == metrics["selection"]["step"] + 4 < 200
+    run = tmp_path / "run"
+    argv = command(tiny_graph, run, "uniform", **options)
+    assert stopped.stop_at_step(argv, tmp_path / "err", steps - 2, signal.SIGKILL) == -9
+    resume(run)
+    assert_same_outcome(run, tmp_path / "whole")
+
+
+def test_a_run_that_stopped_early_goes_on_with_more_patience(tiny_graph, tmp_path):
+    options = {"valid_every": 2, "steps": 40, "schedule": "constant"}
+    assert main(command(tiny_graph, tmp_path / "whole", "uniform", **options)) == 0
+    run = tmp_path / "run"
+    assert main(command(tiny_graph, run, "uniform", **options, patience=1)) == 0
+    assert loaded_metrics(run)["steps"] < 40
+    assert main(["train", "--resume", str(run), "--patience", "0"]) == 0
+    assert_same_outcome(run, tmp_path / "whole")
+
+
+def test_resuming_a_finished_run_changes_nothing_and_prints_the_same(whole, tmp_path, capsys):
+    run = shutil.copytree(whole["mmrns"], tmp_path / "run")
+    before = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in run.rglob("*") if path.is_file()}
+    assert main(["train", "--resume", str(run), "--json"]) == 0
+    assert capsys.readouterr().out.strip() == (run / "metrics.json").read_text().strip()
+    after = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in run.rglob("*") if path.is_file()}
+    assert after == before
+
+
+def test_a_finished_run_can_be_made_longer(tiny_graph, tmp_path):
+    assert main(command(tiny_graph, tmp_path / "whole", "mmrns", schedule="constant")) == 0
+    run = tmp_path / "run"
+    assert main(command(tiny_graph, run, "mmrns", schedule="constant", steps=20)) == 0
+    longer = ["train", "--resume", str(run), "--steps", "30"]
+    assert stopped.stop_at_step(longer, tmp_path / "err", 25, signal.SIGKILL) == -9
+    resume(run)  # the new length was kept
+    assert_same_outcome(run, tmp_path / "whole")
+
+
+def test_the_command_that_began_a_run_may_be_repeated_with_resume(whole, tmp_path, tiny_graph, monkeypatch):
+    run = shutil.copytree(whole["uniform"], tmp_path / "run")
+    monkeypatch.chdir(tiny_graph.parent)
+    assert main([*command("tiny", run, "uniform"), "--resume", str(run)]) == 0
+
+
+def test_a_run_is_readable_from_another_working_directory(tiny_graph, tmp_path, monkeypatch, capsys):
+    shutil.copytree(tiny_graph, tmp_path / "here/data/tiny", ignore=shutil.ignore_patterns("features.*"))
+    (tmp_path / "here/features").mkdir()
+    for name in ("features.safetensors", "features.json"):
+        shutil.copy(tiny_graph / name, tmp_path / "here/features" / name)
+    (tmp_path / "there").mkdir()
+    monkeypatch.delenv("MMRNS_DATA", raising=False)
+    monkeypatch.chdir(tmp_path / "here")
+    # "tiny" is found as data/tiny of the current folder.
+    assert main(train_command("tiny", "runs/a", "mmrns", features="features", steps=20)) == 0
+    monkeypatch.chdir(tmp_path / "there")
+    capsys.readouterr()
+    assert main(["evaluate", "../here/runs/a"]) == 0
+    assert main(["predict", "../here/runs/a", "--head", "e00", "--relation", "r0"]) == 0
+    assert main(["train", "--resume", "../here/runs/a", "--steps", "30"]) == 0
+    assert "not marked" not in capsys.readouterr().err
+    assert sorted(path.name for path in (tmp_path / "there").iterdir()) == []
+    assert loaded_metrics(tmp_path / "here/runs/a")["steps"] == 30
