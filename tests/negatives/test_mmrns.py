@@ -47,10 +47,8 @@ def reference_similarities(model, sampler, queries, features, entities):
     rows = {"image": [], "text": [], "structure": []}
     for answer, relation in zip(queries.answer.tolist(), queries.relation.tolist(), strict=True):
         of_answer, of_all = z(answer, relation), [z(entity, relation) for entity in entities]
-        for name in rows:
-            rows[name].append(
-                torch.stack([reference.cosine(of_answer[name], other[name], epsilon) for other in of_all])
-            )
+        for name, found in rows.items():
+            found.append(torch.stack([reference.cosine(of_answer[name], other[name], epsilon) for other in of_all]))
     return {name: torch.stack(values) for name, values in rows.items()}
 
 

@@ -57,7 +57,7 @@ def train(triples, features, exploration, **options):
 
 
 def lift(model, sampler, triples, group, name, temperature=0.2):
-    """Mass that softmax(sim_name / temperature) gives to the answer's own group, over that group's share: 1 is blind."""
+    """Mass that softmax(sim_name / temperature) gives to the answer's group, over the group's share: 1 is blind."""
     queries = Queries.of(triples[::5], TAIL)
     everyone = torch.arange(ENTITIES)
     pool = Pool.of(everyone, queries.answer[:, None])

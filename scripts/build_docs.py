@@ -1,0 +1,160 @@
+"""Fill the generated parts of docs/*.md and README.md: `make docs`.
+
+A generated part stands between `<!-- begin NAME -->` and `<!-- end NAME -->`, NAME a key of PARTS. All else on a page
+is left alone. `--check` writes nothing and fails when a page is out of date.
+"""
+
+import argparse
+import ast
+import dataclasses
+import importlib
+import re
+import sys
+import tomllib
+import types
+import typing
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import mmrns.losses
+from mmrns.config import Config, flag, options_by_section
+from mmrns.features.options import ExtractOptions, flag_of
+from mmrns.negatives import NegativeSampler
+from mmrns.plugins import choices
+from mmrns.scoring import ScoringFunction
+
+ROOT = Path(__file__).resolve().parents[1]
+_PART = re.compile(r"(<!-- begin (\w+) -->\n).*?(<!-- end \2 -->)", re.DOTALL)
+_KINDS = {int: "whole number", float: "number", bool: "true or false", str: "text", dict: "JSON object", Path: "folder"}
+_LIMITS = {"gt": "> {}", "ge": "≥ {}", "lt": "< {}", "le": "≤ {}"}
+
+
+def pages() -> list[Path]:
+    """Every page that may hold generated parts."""
+    return [path for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))) if path.is_file()]
+
+
+def filled(text: str) -> str:
+    """The text of a page with its generated parts made anew."""
+    return _PART.sub(lambda match: f"{match[1]}\n{PARTS[match[2]]()}\n\n{match[3]}", text)
+
+
+def table(header: list[str], rows: Iterable[list[str]]) -> str:
+    """A Markdown table; bars and angle brackets within cells are escaped."""
+    escaped = ([cell.replace("|", r"\|").replace("<", r"\<") for cell in row] for row in rows)
+    lines = [header, ["---"] * len(header), *escaped]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def train_options() -> str:
+    """A table for each section of Config."""
+    parts = []
+    for section, options in options_by_section().items():
+        rows = [
+            [f"`{flag(name)}`", _shown(option.default), _values(Config, name, option.metadata), str(option.description)]
+            for name, option in options.items()
+        ]
+        parts.append(f"### {section}\n\n" + table(["flag", "default", "values", "what it does"], rows))
+    return "\n\n".join(parts)
+
+
+def extract_options() -> str:
+    """The table of ExtractOptions."""
+    rows = []
+    for option in dataclasses.fields(ExtractOptions):
+        named = option.metadata.get("choices")
+        values = ", ".join(f"`{name}`" for name in named) if named else _values(ExtractOptions, option.name)
+        rows.append([f"`{flag_of(option.name)}`", _shown(option.default), values, option.metadata["help"]])
+    return table(["flag", "default", "values", "what it does"], rows)
+
+
+def _values(holder: type, name: str, metadata: Iterable[Any] = ()) -> str:
+    """What an option takes: its choices, or its kind and limits."""
+    kind = typing.get_type_hints(holder)[name]
+    if typing.get_origin(kind) is typing.Literal:
+        return ", ".join(f"`{choice}`" for choice in typing.get_args(kind))
+    several = " …" if typing.get_origin(kind) is tuple else ""
+    if isinstance(kind, types.UnionType) or several:
+        kind = next(part for part in typing.get_args(kind) if part is not types.NoneType)
+    limits = [
+        text.format(getattr(limit, key)) for limit in metadata for key, text in _LIMITS.items() if hasattr(limit, key)
+    ]
+    return _KINDS[typing.get_origin(kind) or kind] + several + (" " + ", ".join(limits) if limits else "")
+
+
+def _shown(default: Any) -> str:
+    if default in ("", {}, (), None):
+        return ""
+    return f"`{default}`".lower() if isinstance(default, bool) else f"`{default}`"
+
+
+def first_line(thing: object) -> str:
+    """The first line of what a thing says about itself."""
+    return (thing.__doc__ or "").strip().splitlines()[0]
+
+
+def _choices(package: str, base: type) -> str:
+    rows = [[f"`{name}`", first_line(found), f"`{_file(found)}`"] for name, found in choices(package, base).items()]
+    return table(["name", "what it is", "file"], rows)
+
+
+def losses() -> str:
+    """The losses that mmrns.losses offers."""
+    found = {name: getattr(mmrns.losses, name) for name in mmrns.losses.__all__ if name.endswith("_loss")}
+    rows = [[f"`{name}`", first_line(loss), f"`{_file(loss)}`"] for name, loss in found.items()]
+    return table(["name", "what it is", "file"], rows)
+
+
+def _file(thing: Any) -> str:
+    return thing.__module__.replace(".", "/") + ".py"
+
+
+def commands() -> str:
+    """The subcommands of mmrns, with the line that --help shows."""
+    rows = []
+    for path in sorted((ROOT / "mmrns" / "commands").glob("[a-z]*.py")):
+        name = path.stem.rstrip("_").replace("_", "-")
+        rows.append([f"`mmrns {name}`", importlib.import_module(f"mmrns.commands.{path.stem}").HELP])
+    return table(["command", "what it does"], rows)
+
+
+def layers() -> str:
+    """The rooms in the order of pyproject.toml's import rule, each with what its docstring says."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    rows = []
+    for layer in project["tool"]["importlinter"]["contracts"][0]["layers"]:
+        for room in layer.strip("()").split(" | "):
+            place = ROOT / room.replace(".", "/")
+            source = place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
+            says = ast.get_docstring(ast.parse(source.read_text(encoding="utf-8"))) if source.is_file() else None
+            rows.append([f"`{room}`", says.splitlines()[0] if says else "(reserved)"])
+    return table(["room", "what is in it"], rows)
+
+
+PARTS: dict[str, Callable[[], str]] = {
+    "models": lambda: _choices("mmrns.scoring", ScoringFunction),
+    "samplers": lambda: _choices("mmrns.negatives", NegativeSampler),
+    "losses": losses,
+    "train_options": train_options,
+    "extract_options": extract_options,
+    "commands": commands,
+    "layers": layers,
+}
+
+
+def main() -> int:
+    """Write, or with --check only compare; returns the exit status."""
+    parser = argparse.ArgumentParser(description="Fill the generated parts of docs/*.md and README.md.")
+    parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 if a page is out of date")
+    check = parser.parse_args().check
+    stale = [path for path in pages() if filled(text := path.read_text(encoding="utf-8")) != text]
+    for path in stale:
+        print(f"{path.relative_to(ROOT)}: {'out of date; run: make docs' if check else 'written'}")
+        if not check:
+            path.write_text(filled(path.read_text(encoding="utf-8")), encoding="utf-8")
+    return int(check and bool(stale))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
