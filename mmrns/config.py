@@ -236,10 +236,17 @@ def _read_yaml(file: Path) -> tuple[dict[str, Any], dict[str, int]]:
         return {}, {}
     if not isinstance(values, dict) or not isinstance(tree, yaml.MappingNode):
         raise UserError(f"--config {file}: not a mapping; write one `option: value` a line")
+    keys = [str(key.value) for key, _ in tree.value]
+    for number, (key, _) in enumerate(tree.value):
+        if str(key.value) in keys[:number]:
+            raise UserError(f"{file}:{key.start_mark.line + 1}: {key.value}: given twice; keep one of them")
     lines = {str(key.value): key.start_mark.line + 1 for key, _ in tree.value}
     return {str(key): value for key, value in values.items()}, lines
 
 
 def dump_config(config: Config) -> str:
     """The complete configuration as YAML; `load_config` reads it back to an equal Config."""
-    return yaml.safe_dump(config.model_dump(), sort_keys=False, allow_unicode=True)
+    values = config.model_dump()
+    text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+    # PyYAML does not read back the rarer line separators of Unicode, so a text that holds one is written escaped.
+    return text if yaml.safe_load(text) == values else yaml.safe_dump(values, sort_keys=False)

@@ -123,13 +123,13 @@ def layers() -> str:
     """The rooms in the order of pyproject.toml's import rule, each with what its docstring says."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     rows = []
-    for layer in project["tool"]["importlinter"]["contracts"][0]["layers"]:
+    for number, layer in enumerate(project["tool"]["importlinter"]["contracts"][0]["layers"], start=1):
         for room in layer.strip("()").split(" | "):
             place = ROOT / room.replace(".", "/")
             source = place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
             says = ast.get_docstring(ast.parse(source.read_text(encoding="utf-8"))) if source.is_file() else None
-            rows.append([f"`{room}`", says.splitlines()[0] if says else "(reserved)"])
-    return table(["room", "what is in it"], rows)
+            rows.append([str(number), f"`{room}`", says.splitlines()[0] if says else "(reserved)"])
+    return table(["layer", "room", "what is in it"], rows)
 
 
 PARTS: dict[str, Callable[[], str]] = {

@@ -2,7 +2,7 @@
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -17,6 +17,16 @@ JSON = st.recursive(
 )
 
 
+@settings(max_examples=40, deadline=None)
+@example(
+    dataset="a\x85 b\u2028",
+    model_options={"\u2029": "\x85"},
+    gamma=1.0,
+    learning_rate=1e-5,
+    seed=0,
+    subsampling=True,
+    modalities="text",
+)
 @given(
     dataset=st.text(st.characters(exclude_categories=["Cs"])),
     model_options=st.dictionaries(st.text(), JSON, max_size=3),

@@ -20,6 +20,7 @@ from mmrns.features.spans import Encoded, Span, spans
 from mmrns.features.store import FEATURES_FILE, FORMAT, MANIFEST_FILE, FeatureStore
 from mmrns.files import read_json
 from mmrns.graph.dataset import Dataset
+from mmrns.memory import tune_process
 
 # Options that change how fast the work is done or where it goes, not what comes out.
 _NOT_IN_FINGERPRINT = ("threads", "decoders", "output", "overwrite")
@@ -65,6 +66,7 @@ def extract(dataset: Dataset, options: ExtractOptions | None = None, progress: b
     """
     options = options or ExtractOptions()
     folder = Path(options.output) if options.output else dataset.folder
+    tune_process()
     if options.threads:
         torch.set_num_threads(options.threads)
     encoders = _encoders(dataset, options, _device(options.device))

@@ -178,6 +178,7 @@ def test_a_plug_in_that_cannot_be_imported(place, capfd, monkeypatch, body):
         ("dim: true\n", r"bad\.yaml:1: dim: needs a number or text, not true/false"),
         ("seed: 0\nmodel: 3\n", r"bad\.yaml:2: model: .*string.*3"),
         ("model_options: [1]\n", r"bad\.yaml:1: model_options: .*dict"),
+        ("dim: 8\nseed: 1\ndim: 9\n", r"bad\.yaml:3: dim: given twice"),
         ("steps:\n", r"bad\.yaml:1: steps: .*None"),
         ("- dim\n", r"--config bad\.yaml: not a mapping"),
         ("dim: [\n", r"--config bad\.yaml: not YAML"),
@@ -347,3 +348,12 @@ def write_too_much(folder):
 
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
     FeatureStore.write(load_dataset(folder), tiny_features(seed=1))
+
+
+def test_an_interruption_outside_of_training_is_one_line_too(monkeypatch, capsys):
+    def interrupted(arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("mmrns.commands.list_.run", interrupted)
+    assert main(["list", "models"]) == 130
+    assert capsys.readouterr().err == "\nmmrns list: interrupted\n"

@@ -1,5 +1,6 @@
 """rank_triples against a plain loop with sets."""
 
+import contextlib
 import math
 from collections import defaultdict
 
@@ -91,6 +92,16 @@ def test_nan_fails_with_a_mend_where_it_is_not_allowed(place):
     scores[place] = math.nan
     with pytest.raises(UserError, match="scores are NaN: the training diverged; lower --learning-rate"):
         ranked(scores, [(1, 0, 2)], [(1, 0, 2)])
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("value", [0.0, math.nan])
+def test_the_model_s_mode_is_put_back_whatever_happens(training, value):
+    model = FixedScores(torch.full((2, RELATIONS, ENTITIES, ENTITIES), value)).train(training)
+    with contextlib.suppress(UserError):
+        rank_triples(model, np.array([[0, 0, 1]]), index([[0, 0, 1]]), 64)
+    assert model.training is training
+    assert model.modes == {False}
 
 
 def test_infinite_scores_are_ordinary_scores():

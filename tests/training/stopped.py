@@ -33,8 +33,7 @@ def start(argv, errors, *plan):
 def run(argv, errors, *plan):
     """Run `mmrns argv` to its end; returns its exit status, or minus the signal that killed it."""
     child, _ = start(argv, errors, *plan)
-    child.join(60)
-    return child.exitcode
+    return _status(child)
 
 
 def stop_at_step(argv, errors, step, number):
@@ -43,15 +42,20 @@ def stop_at_step(argv, errors, step, number):
     while reader.recv() < step:
         pass
     os.kill(child.pid, number)
-    child.join(60)
-    return child.exitcode
+    return _status(child)
 
 
 def call(function, argument, errors):
     """Call a function in a process of its own; returns 2 when it raised, with the message in `errors`."""
     child = _CONTEXT.Process(target=_called, args=(function, argument, str(errors)))
     child.start()
-    child.join(60)
+    return _status(child)
+
+
+def _status(child):
+    child.join(120)
+    if child.is_alive():
+        child.kill()
     return child.exitcode
 
 
