@@ -12,7 +12,7 @@ help:
 	@echo "make demo       extract features and train uniform and MMRNS on PictoKG; prints the table"
 	@echo "make test       linter, types, import rules and the fast tests"
 	@echo "make test-slow  the tests that take longer"
-	@echo "make docs       regenerate docs/options.md"
+	@echo "make docs       regenerate the generated parts of docs and README.md"
 
 install: $(RUNTIME)
 

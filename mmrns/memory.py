@@ -1,7 +1,9 @@
 """Process-wide settings that make CPU training faster and change no result."""
 
+import contextlib
 import ctypes
 import sys
+from collections.abc import Iterator
 
 import torch
 
@@ -11,14 +13,24 @@ _LARGEST_MMAP_THRESHOLD = 32 * 2**20
 _KEPT = 2**30
 
 
-def tune_process() -> None:
-    """Keep freed memory for the next step, and let numbers too small to be normal become zero.
+@contextlib.contextmanager
+def tuned_process() -> Iterator[None]:
+    """Keep freed memory for the next step, and let numbers too small to be normal become zero. Also a decorator.
 
     By default glibc gives every large tensor back to the system when it is freed, so each step pays for fresh pages
-    again: about a fifth of an MMRNS step. Denormals, which Adam's moments of untouched rows decay into, are tens of
-    times slower than zeros. Does nothing where there is no glibc.
+    again: about half of a uniform step. That setting stays, and costs nothing but memory that is reused. Denormals,
+    which Adam's moments of untouched rows decay into, are tens of times slower than zeros; they are themselves again
+    at the end. Where there is no glibc, only denormals are dealt with.
     """
+    _keep_freed_memory()
     torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
+
+
+def _keep_freed_memory() -> None:
     if not sys.platform.startswith("linux"):
         return
     try:

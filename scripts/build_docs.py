@@ -132,7 +132,12 @@ def layers() -> str:
     return table(["layer", "room", "what is in it"], rows)
 
 
+def _demo() -> str:
+    return (ROOT / "results" / "demo" / "results.md").read_text(encoding="utf-8").strip()
+
+
 PARTS: dict[str, Callable[[], str]] = {
+    "demo": _demo,
     "models": lambda: _choices("mmrns.scoring", ScoringFunction),
     "samplers": lambda: _choices("mmrns.negatives", NegativeSampler),
     "losses": losses,

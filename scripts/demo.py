@@ -21,6 +21,7 @@ from mmrns.report.tables import markdown_table
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = ROOT / "configs" / "pictokg" / "demo.yaml"
 RUNS = ROOT / "checkpoints" / "demo"
+PUBLISHED = ROOT / "results" / "demo"
 SAMPLERS = ("uniform", "mmrns")
 METRICS = ("mrr", "hits@1", "hits@3", "hits@10")
 EXTRACT = [
@@ -38,6 +39,7 @@ def main() -> None:
     parser.add_argument(
         "--minutes", type=float, default=8.0, help="start another seed only if it should end within this (default: 8)"
     )
+    parser.add_argument("--publish", action="store_true", help="keep the table, metrics and configs in results/demo")
     arguments = parser.parse_args()
     started = time.monotonic()
 
@@ -60,11 +62,12 @@ def main() -> None:
         a_seed_takes = time.monotonic() - seed_started
         seeds.append(seed)
 
-    table = results(seeds)
-    write_text(RUNS / "results.md", "\n".join([table, "", *times, ""]))
-    say(f"RotatE on PictoKG, test split, filtered, {len(seeds)} seed(s); the checkpoint is selected on valid")
-    print(table)
-    print("\n".join(times))
+    report = "\n".join([results(seeds), "", provenance(seeds), *times, ""])
+    write_text(RUNS / "results.md", report)
+    say("RotatE on PictoKG")
+    print(report)
+    if arguments.publish:
+        publish(seeds, report)
     say("What the MMRNS model answers to: which concepts is a banana tagged with?")
     mmrns("predict", str(run_folder("mmrns", 0)), "--head", "banana", "--relation", "has_tag", "-k", "5")
     print(f"\n{(time.monotonic() - started) / 60:.1f} minutes. Runs and metrics.json: {RUNS}")
@@ -118,7 +121,7 @@ def step_cost() -> list[str]:
     times = time_steps(configs, repetitions=15)
     uniform, ours = times["uniform"].median, times["mmrns"].median
     return [
-        f"step of {configs['uniform'].batch_size} triples x {configs['uniform'].num_negatives} negatives, median of "
+        f"Step of {configs['uniform'].batch_size} triples x {configs['uniform'].num_negatives} negatives, median of "
         f"{len(times['uniform'].seconds)}: uniform {uniform * 1000:.0f} ms, MMRNS {ours * 1000:.0f} ms, "
         f"ratio {ours / uniform:.2f}",
     ]
@@ -133,6 +136,30 @@ def results(seeds: list[int]) -> str:
         valid = spread([run["valid"]["both"]["mrr"] for run in runs])
         rows.append([sampler, *cells, valid, *extent(runs)])
     return markdown_table(["sampler", *METRICS, "valid mrr", "steps", "train seconds"], rows)
+
+
+def provenance(seeds: list[int]) -> str:
+    """How the table came about, for those who read it elsewhere."""
+    environment = read_json(run_folder("mmrns", seeds[-1]) / "environment.json", "run make demo again")
+    dirty = " with uncommitted changes" if environment["git_dirty"] else ""
+    commit = (environment["git_commit"] or "unknown")[:12]
+    return (
+        f"Test split of PictoKG, both directions, filtered, ties at their mean rank; mean ± standard deviation over "
+        f"{len(seeds)} seed(s); the checkpoint is selected by MRR on valid. Command: `make demo`, commit "
+        f"{commit}{dirty}, "
+        f"{environment['cpus']} cores, torch {environment['versions']['torch']}."
+    )
+
+
+def publish(seeds: list[int], report: str) -> None:
+    """Keep what the table is made of in results/demo."""
+    write_text(PUBLISHED / "results.md", report)
+    for sampler in SAMPLERS:
+        for seed in seeds:
+            source = run_folder(sampler, seed)
+            for name in ("metrics.json", "config.yaml"):
+                text = (source / name).read_text(encoding="utf-8").replace(f"{ROOT}/", "")
+                write_text(PUBLISHED / source.name / name, text)
 
 
 def spread(values: list[float]) -> str:

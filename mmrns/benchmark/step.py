@@ -8,7 +8,7 @@ import torch
 
 from mmrns.config import Config
 from mmrns.graph import load_dataset
-from mmrns.memory import tune_process
+from mmrns.memory import tuned_process
 from mmrns.training.batches import Batches, derived_seed
 from mmrns.training.loop import open_features
 from mmrns.training.objective import build_objective
@@ -27,12 +27,12 @@ class StepTimes:
         return statistics.median(self.seconds)
 
 
+@tuned_process()
 def time_steps(configs: dict[str, Config], repetitions: int, warm_up: int = 3) -> dict[str, StepTimes]:
     """Time optimiser steps of several configurations in turn: A B A B ..., after `warm_up` rounds.
 
     A step is what training does between two batches: draw, score, backward, update. Validation and logging are not.
     """
-    tune_process()
     steppers = {name: _Stepper(config) for name, config in configs.items()}
     seconds: dict[str, list[float]] = {name: [] for name in configs}
     for repetition in range(warm_up + repetitions):

@@ -27,8 +27,8 @@ def evaluate_split(
 
     Returns:
         Metrics by part ("both", "head", "tail", the relation categories, "seen"/"unseen", "has-image" and its
-        opposites), and a row a query: head, relation, tail (ids), direction, rank, optimistic, pessimistic,
-        candidates, category, has_image, has_text, seen.
+        opposites), and a row a query: head, relation, tail (ids) and their labels, direction, rank, optimistic,
+        pessimistic, candidates, category, has_image, has_text, seen.
     """
     ranks = rank_triples(model, dataset.split(split), known, memory_mb)
     category = relation_categories(dataset.train, len(dataset.relations))[ranks.triples[:, 1]]
@@ -62,12 +62,16 @@ def _table(
     seen: NDArray[np.bool_],
 ) -> pd.DataFrame:
     entities, relations = np.array(dataset.entities.ids, dtype=object), np.array(dataset.relations.ids, dtype=object)
+    entity_labels = np.array(dataset.entities.labels, dtype=object)
     head, relation, tail = ranks.triples.T
     return pd.DataFrame(
         {
             "head": entities[head],
             "relation": relations[relation],
             "tail": entities[tail],
+            "head_label": entity_labels[head],
+            "relation_label": np.array(dataset.relations.labels, dtype=object)[relation],
+            "tail_label": entity_labels[tail],
             "direction": np.where(ranks.direction == HEAD, "head", "tail"),
             "rank": ranks.rank,
             "optimistic": ranks.optimistic,

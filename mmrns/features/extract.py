@@ -20,7 +20,7 @@ from mmrns.features.spans import Encoded, Span, spans
 from mmrns.features.store import FEATURES_FILE, FORMAT, MANIFEST_FILE, FeatureStore
 from mmrns.files import read_json
 from mmrns.graph.dataset import Dataset
-from mmrns.memory import tune_process
+from mmrns.memory import tuned_process
 
 # Options that change how fast the work is done or where it goes, not what comes out.
 _NOT_IN_FINGERPRINT = ("threads", "decoders", "output", "overwrite")
@@ -47,6 +47,7 @@ class Encoder(Protocol):
         ...
 
 
+@tuned_process()
 def extract(dataset: Dataset, options: ExtractOptions | None = None, progress: bool = True) -> Path:
     """Encode what people see of a dataset's entities, and write features.safetensors and features.json.
 
@@ -66,7 +67,6 @@ def extract(dataset: Dataset, options: ExtractOptions | None = None, progress: b
     """
     options = options or ExtractOptions()
     folder = Path(options.output) if options.output else dataset.folder
-    tune_process()
     if options.threads:
         torch.set_num_threads(options.threads)
     encoders = _encoders(dataset, options, _device(options.device))

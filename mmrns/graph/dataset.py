@@ -103,7 +103,7 @@ def load_dataset(name: str | Path) -> Dataset:
 
     Raises:
         UserError: the folder or a split is missing, a line is malformed (file and line are named), or
-            entities.jsonl / relations.jsonl is not what design.md describes.
+            entities.jsonl / relations.jsonl is not what docs/extending.md describes.
     """
     folder = dataset_folder(str(name))
     tables = {split: read_triples(folder / f"{split}.txt") for split in SPLITS}

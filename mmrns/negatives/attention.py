@@ -164,9 +164,12 @@ class StructureGate(nn.Module):
         self.of_relation = nn.Linear(relation_width, hidden, bias=False)
         self.of_entity = nn.Linear(entity_width, hidden)
         self.output = nn.Linear(hidden, entity_width)
-        # Xavier for the first layer as one matrix over concat(r, t).
+        # Xavier for the first layer as one matrix over concat(r, t). Copied, not viewed: the fused optimisers need each
+        # parameter to be contiguous.
         first = nn.init.xavier_normal_(torch.empty(hidden, relation_width + entity_width))
-        self.of_relation.weight.data, self.of_entity.weight.data = first.split([relation_width, entity_width], dim=1)
+        with torch.no_grad():
+            self.of_relation.weight.copy_(first[:, :relation_width])
+            self.of_entity.weight.copy_(first[:, relation_width:])
         nn.init.xavier_normal_(self.output.weight)
         nn.init.zeros_(self.of_entity.bias)
         nn.init.zeros_(self.output.bias)

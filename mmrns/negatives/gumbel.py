@@ -6,9 +6,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# Bytes of drawn vectors that the backward pass takes at once on a CPU.
-_BLOCK_BYTES = 1 << 21
-
 
 def gumbel_top_k(log_p: Tensor, number: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Draw `number` of P candidates a row without replacement, from one perturbation and one top-k.
@@ -54,11 +51,16 @@ def straight_through(perturbed: Tensor, drawn: Tensor, vectors: Tensor, temperat
 class _StraightThrough(torch.autograd.Function):
     """The identity on the drawn vectors, with the gradient of the relaxed draws to the logits.
 
-    With q_i the gradient that reaches draw i and c_i = q_i . m_i, the derivative to logit j is
-        sum_i y_ij (q_i . E_j - c_i),
-    over all i for a candidate never drawn, over i <= l for the one drawn l-th. A candidate never drawn has
-    y_ij = w_j rho_i, with w the softmax over those alone and rho_i their share of D_i; so (B, n, P) is never built,
-    and of the pairs of draws only the (B, n, n) products q_i . E_l. All shares are at most 1: nothing overflows.
+    With q_i the gradient that reaches draw i, m_i = y_i E its mean vector and c_i = q_i . m_i, the derivative to
+    logit j is sum_i y_ij (q_i . E_j - c_i), over all i for a candidate never drawn, over i <= l for the one drawn l-th.
+
+    Let a_i be the share of draw i in what remains when it is drawn. Then y_il = a_l (1 - a_i) ... (1 - a_{l-1}), and
+    both sums are recursions of convex combinations, which cannot overflow however sharp the distribution is:
+        m_i = a_i E_i + (1 - a_i) m_{i+1},      from the mean of what is never drawn backwards;
+        A_l = (1 - a_{l-1}) A_{l-1} + q_l,      C_l = (1 - a_{l-1}) C_{l-1} + c_l,   forwards;
+        derivative to the l-th drawn = a_l (A_l . E_l - C_l);  to a candidate never drawn, of share w_j among those,
+        w_j (A . E_j - C), with A and C one step beyond the last draw.
+    Time and memory are those of (B, n, w); nothing of size (B, n, P) or (B, n, n) is built.
     """
 
     @staticmethod
@@ -74,32 +76,32 @@ class _StraightThrough(torch.autograd.Function):
         (gradient,) = gradients
         hard, perturbed, drawn, vectors = context.saved_tensors
         temperature, sign = context.scales
-        # Rows are independent; a block of them stays in cache through its three products.
-        rows = (
-            max(1, _BLOCK_BYTES // (hard.element_size() * hard[0].numel())) if hard.device.type == "cpu" else len(hard)
-        )
-        blocks = zip(*(part.split(rows) for part in (gradient, hard, perturbed / temperature, drawn)), strict=True)
-        to_logits = torch.cat([_relaxed_backward(q, e, s, columns, vectors) for q, e, s, columns in blocks])
+        logits = perturbed / temperature
+        lowest = torch.finfo(logits.dtype).min / 2
+        of_drawn = logits.gather(1, drawn)
+        of_rest = logits.scatter(1, drawn, -torch.inf)
+        rest_mass = of_rest.logsumexp(1, keepdim=True)
+        later_mass = of_drawn.flip(1).logcumsumexp(1).flip(1)
+        remaining = torch.logaddexp(rest_mass, later_mass).clamp_min(lowest)  # (B, n), log
+        share = (of_drawn - remaining).exp()  # a
+        share_of_rest = (of_rest - rest_mass.clamp_min(lowest)).exp()  # w
+
+        shares, draws, to_draws = share.unsqueeze(-1).unbind(1), hard.unbind(1), gradient.unbind(1)
+        number = len(draws)
+        mean = share_of_rest @ vectors
+        c: list[Tensor] = [mean] * number
+        for i in reversed(range(number)):
+            mean = torch.lerp(mean, draws[i], shares[i])
+            c[i] = torch.linalg.vecdot(to_draws[i], mean)[:, None]
+
+        left = torch.ones_like(shares[0])
+        summed, summed_c = torch.zeros_like(mean), torch.zeros_like(c[0])
+        to_drawn = []
+        for i in range(number):
+            summed = torch.addcmul(to_draws[i], summed, left)
+            summed_c = torch.addcmul(c[i], summed_c, left)
+            to_drawn.append(torch.linalg.vecdot(summed, draws[i])[:, None] - summed_c)
+            left = 1 - shares[i]
+        to_rest = (summed * left) @ vectors.T - summed_c * left
+        to_logits = (share_of_rest * to_rest).scatter(1, drawn, share * torch.cat(to_drawn, dim=1))
         return gradient, to_logits.mul_(sign / temperature), None, None, None, None
-
-
-def _relaxed_backward(gradient: Tensor, hard: Tensor, logits: Tensor, drawn: Tensor, vectors: Tensor) -> Tensor:
-    """Derivative to the logits (B, P) of the relaxed draws, see `_StraightThrough`."""
-    lowest = torch.finfo(logits.dtype).min / 2
-    of_drawn = logits.gather(1, drawn)
-    of_rest = logits.scatter(1, drawn, -torch.inf)
-    rest_mass = of_rest.logsumexp(1, keepdim=True)
-    later_mass = of_drawn.flip(1).logcumsumexp(1).flip(1)
-    mass = torch.logaddexp(rest_mass, later_mass).clamp_min(lowest)  # (B, n): log D_i
-
-    rho = (rest_mass - mass).exp()
-    w = (of_rest - rest_mass.clamp_min(lowest)).exp()
-    y = (of_drawn[:, None] - mass[..., None]).exp().triu()  # (B, n, n): y_il, l >= i
-
-    # q_i . E_l, and in the last column q_i . (w E): what the draws before it leave of every other candidate.
-    products = gradient @ torch.cat([hard, (w @ vectors)[:, None]], dim=1).transpose(1, 2)
-    pairs = products[..., :-1]
-    c = torch.addcmul((y * pairs).sum(2), rho, products[..., -1])
-    to_rest = (rho[:, None] @ gradient)[:, 0] @ vectors.T - torch.linalg.vecdot(rho, c)[:, None]
-    to_drawn = (y * (pairs - c[..., None])).sum(1)
-    return (w * to_rest).scatter(1, drawn, to_drawn)

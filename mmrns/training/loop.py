@@ -23,7 +23,7 @@ from mmrns.evaluation import evaluate_split, rank_triples, ranking_metrics
 from mmrns.features import FeatureStore
 from mmrns.files import atomic_path, read_json, write_json
 from mmrns.graph import Dataset, load_dataset
-from mmrns.memory import tune_process
+from mmrns.memory import tuned_process
 from mmrns.training.batches import Batches, derived_seed
 from mmrns.training.objective import SampledObjective, build_objective
 from mmrns.training.optimizer import build_optimizer, build_schedule
@@ -31,6 +31,7 @@ from mmrns.training.run_folder import RunFolder
 from mmrns.training.state import Progress, load_state, save_state
 
 
+@tuned_process()
 def train(config: Config, resume: bool = False) -> dict[str, Any]:
     """Train a run to its end and evaluate its best checkpoint.
 
@@ -48,7 +49,6 @@ def train(config: Config, resume: bool = False) -> dict[str, Any]:
     # --- where: device, precision, processes
     if config.device == "cuda" and not torch.cuda.is_available():
         raise UserError("--device cuda: no GPU is available here; use --device auto or cpu")
-    tune_process()
     if config.threads:
         torch.set_num_threads(config.threads)
     if not torch.distributed.is_initialized():  # else a second run in this process would keep the first one's device

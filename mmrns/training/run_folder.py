@@ -23,7 +23,7 @@ from mmrns.graph import Dataset, Vocabulary
 
 
 class RunFolder:
-    """Paths and formats of a run folder (design.md, Contracts). Every file is written atomically."""
+    """Paths and formats of a run folder (docs/architecture.md). Every file is written atomically."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
