@@ -37,7 +37,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--seeds", type=int, default=3, help="seeds to train at most (default: 3)")
     parser.add_argument(
-        "--minutes", type=float, default=8.0, help="start another seed only if it should end within this (default: 8)"
+        "--minutes", type=float, default=8.5, help="start another seed only if it should end within this (default: 8.5)"
     )
     parser.add_argument("--publish", action="store_true", help="keep the table, metrics and configs in results/demo")
     arguments = parser.parse_args()
