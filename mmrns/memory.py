@@ -1,10 +1,11 @@
-"""Process-wide settings that make CPU training faster and change no result."""
+"""Memory of the process: settings that make CPU training faster and change no result, and its largest size."""
 
 import contextlib
 import ctypes
 import sys
 from collections.abc import Iterator
 
+import psutil
 import torch
 
 # mallopt's parameter numbers in glibc's malloc.h, and the largest mmap threshold it takes (32 MiB).
@@ -28,6 +29,19 @@ def tuned_process() -> Iterator[None]:
         yield
     finally:
         torch.set_flush_denormal(False)
+
+
+def peak_memory_mb() -> float:
+    """Largest resident set of this process so far, in MiB; on a GPU, the largest allocation there."""
+    if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
+        return round(torch.cuda.max_memory_allocated() / 2**20, 1)
+    memory = psutil.Process().memory_info()
+    try:
+        import resource  # not on Windows
+
+        return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10, 1)
+    except ImportError:
+        return round(memory.rss / 2**20, 1)
 
 
 def _keep_freed_memory() -> None:

@@ -5,6 +5,7 @@ structure; draws n of them a query without replacement, by Gumbel top-k over the
 answers masked; and passes gradients back through the draw. Equations: docs/method.md.
 """
 
+import logging
 from dataclasses import dataclass
 
 import torch
@@ -27,6 +28,8 @@ from mmrns.negatives.similarity import (
     sampling_distribution,
 )
 from mmrns.scoring import KnowledgeGraphModel
+
+_log = logging.getLogger(__name__)
 
 STRUCTURE = "structure"
 _SIGN = {"cooperative": 1.0, "adversarial": -1.0}
@@ -94,6 +97,13 @@ class MMRNS(NegativeSampler):
         if self.attention is None and self.structure is None:
             raise UserError(
                 f"--modalities {config.modalities}: no such features here; run mmrns extract, or use structure"
+            )
+        missing = [name for name in wanted if name not in (*available, STRUCTURE)]
+        if missing:
+            _log.warning(
+                "no %s features here: MMRNS judges likeness by %s (mmrns extract makes features)",
+                " or ".join(missing),
+                " and ".join(name for name in wanted if name not in missing),
             )
         self.pool_size = config.pool_size or context.answers.num_entities
         if config.num_negatives > self.pool_size:

@@ -9,7 +9,6 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import psutil
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
@@ -23,7 +22,8 @@ from mmrns.evaluation import evaluate_split, rank_triples, ranking_metrics
 from mmrns.features import FeatureStore
 from mmrns.files import atomic_path, read_json, write_json
 from mmrns.graph import Dataset, load_dataset
-from mmrns.memory import tuned_process
+from mmrns.memory import peak_memory_mb, tuned_process
+from mmrns.scoring import KnowledgeGraphModel
 from mmrns.training.batches import Batches, derived_seed
 from mmrns.training.objective import SampledObjective, build_objective
 from mmrns.training.optimizer import build_optimizer, build_schedule
@@ -180,7 +180,7 @@ def finish(
     config: Config,
     dataset: Dataset,
     features: FeatureStore | None,
-    model: torch.nn.Module,
+    model: KnowledgeGraphModel,
     progress: Progress,
     device: torch.device,
 ) -> dict[str, Any]:
@@ -188,7 +188,7 @@ def finish(
     known = dataset.answers().to(device)
     parts = {}
     for split in ("valid", "test"):
-        parts[split], table = evaluate_split(model, dataset, split, known, features, config.eval_memory_mb)  # type: ignore[arg-type]
+        parts[split], table = evaluate_split(model, dataset, split, known, features, config.eval_memory_mb)
         with atomic_path(run.ranks_file(split)) as temporary:
             table.to_parquet(temporary, index=False)
     metrics = {
@@ -234,19 +234,6 @@ def open_features(dataset: Dataset, config: Config, device: torch.device) -> Fea
     if not config.features and not (folder / "features.json").is_file():
         return None
     return FeatureStore.open(dataset, folder).resident(device, config.feature_memory_mb)
-
-
-def peak_memory_mb() -> float:
-    """Largest resident set of this process so far, in MiB; on a GPU, the largest allocation there."""
-    if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
-        return round(torch.cuda.max_memory_allocated() / 2**20, 1)
-    memory = psutil.Process().memory_info()
-    try:
-        import resource  # not on Windows
-
-        return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10, 1)
-    except ImportError:
-        return round(memory.rss / 2**20, 1)
 
 
 def _validate(model: Any, dataset: Dataset, config: Config, accelerator: Accelerator) -> dict[str, float]:
