@@ -68,8 +68,8 @@ def main() -> None:
     print(report)
     if arguments.publish:
         publish(seeds, report)
-    say("What the MMRNS model answers to: which concepts is a banana tagged with?")
-    mmrns("predict", str(run_folder("mmrns", 0)), "--head", "banana", "--relation", "has_tag", "-k", "5")
+    say("What the MMRNS model answers to: which are the official languages of Switzerland?")
+    mmrns("predict", str(run_folder("mmrns", 0)), "--head", "Switzerland", "--relation", "official language", "-k", "6")
     print(f"\n{(time.monotonic() - started) / 60:.1f} minutes. Runs and metrics.json: {RUNS}")
 
 
