@@ -58,4 +58,6 @@ def first_difference(folder: Path, rebuilt: Path) -> str | None:
 
 
 def _files(folder: Path) -> set[str]:
-    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    """Every file but what `mmrns extract` leaves beside them."""
+    names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    return {name for name in names if not name.removeprefix(".").startswith("features.")}
