@@ -90,8 +90,6 @@ def test_size_is_about_what_the_readme_says(splits, triples, entities):
 def test_folder_is_small_and_has_its_licences():
     # Not what `mmrns extract` leaves beside them.
     shipped = [path for path in DATA.rglob("*") if path.is_file() and not path.name.startswith("features.")]
-        path for path in DATA.rglob("*") if path.is_file() and not path.name.startswith("features.")
-    ]  # made by extract
     assert sum(path.stat().st_size for path in shipped) < MAX_BYTES
     assert {path.stem for path in (DATA / "licenses").iterdir()} == LICENCES
     licence = (DATA / "LICENSE").read_text(encoding="utf-8")

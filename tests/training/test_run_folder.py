@@ -100,7 +100,8 @@ def test_a_row_of_the_ranks_is_a_query_of_the_split(finished_run, tiny_graph):
         rows = table[table["direction"] == direction]
         assert rows[["head", "relation", "tail"]].to_numpy().tolist() == wanted
     assert set(table.columns) == {
-        "head", "relation", "tail", "head_label", "relation_label", "tail_label", "direction", "rank", "optimistic", "pessimistic",
+        "head", "relation", "tail", "head_label", "relation_label", "tail_label", "direction", "rank",
+        "optimistic", "pessimistic",
         "candidates", "category", "has_image", "has_text", "seen",
     }  # fmt: skip
 
