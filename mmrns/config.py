@@ -12,6 +12,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
 
+from mmrns.config_file import ConfigFile, read_config_file
 from mmrns.errors import UserError
 
 
@@ -199,14 +200,14 @@ def load_config(values: dict[str, Any], file: Path | None = None) -> Config:
 
     Args:
         values: what was given on the command line or in Python, by field name.
-        file: a YAML mapping of field names, e.g. a run's config.yaml.
+        file: a YAML mapping of field names, e.g. a run's config.yaml; it may extend others (see read_config_file).
 
     Raises:
         UserError: unknown key, wrong type or value out of range; the message names the file and line, or the flag.
     """
-    from_file, lines = _read_yaml(file) if file else ({}, {})
+    given = read_config_file(file) if file else ConfigFile({}, {})
     try:
-        return Config(**{**from_file, **values})
+        return Config(**{**given.values, **values})
     except ValidationError as error:
         first = error.errors()[0]
         name = str(first["loc"][0]) if first["loc"] else ""
@@ -217,31 +218,8 @@ def load_config(values: dict[str, Any], file: Path | None = None) -> Config:
             message = "unknown option; `mmrns train --help` lists them all"
         else:
             message = f"{message[0].lower()}{message[1:]}, not {first['input']!r}"
-        where = flag(name) if name in values else f"{file}:{lines.get(name, 1)}: {name}"
+        where = flag(name) if name in values else f"{given.places.get(name, file)}: {name}"
         raise UserError(f"{where}: {message}") from None
-
-
-def _read_yaml(file: Path) -> tuple[dict[str, Any], dict[str, int]]:
-    """The mapping in `file` and the line of each key."""
-    try:
-        text = file.read_text(encoding="utf-8")
-        values, tree = yaml.safe_load(text), yaml.compose(text, Loader=yaml.SafeLoader)
-    except FileNotFoundError:
-        raise UserError(f"--config {file}: no such file; check the path") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"--config {file}: cannot be read ({error}); give a YAML file in UTF-8") from None
-    except yaml.YAMLError as error:
-        raise UserError(f"--config {file}: not YAML ({error}); write one `option: value` a line") from None
-    if values is None:
-        return {}, {}
-    if not isinstance(values, dict) or not isinstance(tree, yaml.MappingNode):
-        raise UserError(f"--config {file}: not a mapping; write one `option: value` a line")
-    keys = [str(key.value) for key, _ in tree.value]
-    for number, (key, _) in enumerate(tree.value):
-        if str(key.value) in keys[:number]:
-            raise UserError(f"{file}:{key.start_mark.line + 1}: {key.value}: given twice; keep one of them")
-    lines = {str(key.value): key.start_mark.line + 1 for key, _ in tree.value}
-    return {str(key): value for key, value in values.items()}, lines
 
 
 def dump_config(config: Config) -> str:

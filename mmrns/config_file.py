@@ -1,0 +1,86 @@
+"""Reading a YAML file of options: where each one stands, what it extends, and the published numbers beside it."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mmrns.errors import UserError
+
+EXTENDS, PUBLISHED = "extends", "published"
+
+
+@dataclass(frozen=True)
+class ConfigFile:
+    """What a file of options says.
+
+    Attributes:
+        values: options by name, those of the files it extends among them.
+        places: "file:line" of each option.
+        published: the numbers that others have published for this setting, as `published:` gives them; {} without.
+    """
+
+    values: dict[str, Any]
+    places: dict[str, str]
+    published: dict[str, Any] = field(default_factory=dict)
+
+
+def read_config_file(file: Path, flag: str = "--config") -> ConfigFile:
+    """Read a mapping of options.
+
+    Two keys are not options. `extends: other.yaml`, or a list of files, takes over their options first; paths are
+    relative to the file, a later file wins, and the file's own options win over all. `published:` is a mapping that
+    training has no use for; it is not taken over from files that are extended.
+
+    Args:
+        flag: named in messages on a file that cannot be read.
+
+    Raises:
+        UserError: a file is missing, not YAML, not a mapping, gives a key twice or extends itself.
+    """
+    return _read(file, f"{flag} {file}", ())
+
+
+def _read(file: Path, called: str, chain: tuple[Path, ...]) -> ConfigFile:
+    mapping, lines = read_mapping(file, called)
+    here = {key: f"{file}:{line}" for key, line in lines.items()}
+    extended, published = mapping.pop(EXTENDS, []), mapping.pop(PUBLISHED, {})
+    if not isinstance(published, dict):
+        raise UserError(f"{here[PUBLISHED]}: {PUBLISHED}: needs a mapping such as {{method: RotatE, mrr: 35.0}}")
+    names = [extended] if isinstance(extended, str) else extended
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise UserError(f"{here[EXTENDS]}: {EXTENDS}: needs a file name or a list of them")
+    values: dict[str, Any] = {}
+    places: dict[str, str] = {}
+    for name in names:
+        other = file.parent / name
+        if other.resolve() in (*chain, file.resolve()):
+            raise UserError(f"{here[EXTENDS]}: {EXTENDS} {name}: leads back to itself; remove it")
+        base = _read(other, f"{here[EXTENDS]}: {EXTENDS} {name}", (*chain, file.resolve()))
+        values |= base.values
+        places |= base.places
+    return ConfigFile(values | mapping, places | {key: here[key] for key in mapping}, published)
+
+
+def read_mapping(file: Path, called: str) -> tuple[dict[str, Any], dict[str, int]]:
+    """The mapping in a YAML file ({} of an empty one) and the line of each key; `called` names it in messages."""
+    try:
+        text = file.read_text(encoding="utf-8")
+        values, tree = yaml.safe_load(text), yaml.compose(text, Loader=yaml.SafeLoader)
+    except FileNotFoundError:
+        raise UserError(f"{called}: no such file; check the path") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{called}: cannot be read ({error}); give a YAML file in UTF-8") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"{called}: not YAML ({error}); write one `option: value` a line") from None
+    if values is None:
+        return {}, {}
+    if not isinstance(values, dict) or not isinstance(tree, yaml.MappingNode):
+        raise UserError(f"{called}: not a mapping; write one `option: value` a line")
+    keys = [str(key.value) for key, _ in tree.value]
+    for number, (key, _) in enumerate(tree.value):
+        if str(key.value) in keys[:number]:
+            raise UserError(f"{file}:{key.start_mark.line + 1}: {key.value}: given twice; keep one of them")
+    lines = {str(key.value): key.start_mark.line + 1 for key, _ in tree.value}
+    return {str(key): value for key, value in values.items()}, lines
