@@ -28,11 +28,12 @@ def evaluate_split(
     Returns:
         Metrics by part ("both", "head", "tail", the relation categories, "seen"/"unseen", "has-image" and its
         opposites), and a row a query: head, relation, tail (ids) and their labels, direction, rank, optimistic,
-        pessimistic, candidates, category, has_image, has_text, seen.
+        pessimistic, candidates, category, has_image, has_text, seen, and degree, the answer's ends in train.
     """
     ranks = rank_triples(model, dataset.split(split), known, memory_mb)
     category = relation_categories(dataset.train, len(dataset.relations))[ranks.triples[:, 1]]
     seen = dataset.seen[ranks.triples[:, 0]] & dataset.seen[ranks.triples[:, 2]]
+    ends = np.bincount(dataset.train[:, [0, 2]].ravel(), minlength=len(dataset.entities))
     present = {name: entities_with(dataset, features, name)[ranks.answer] for name in MODALITIES}
 
     parts: dict[str, NDArray[np.bool_]] = {"head": ranks.direction == HEAD, "tail": ranks.direction == TAIL}
@@ -41,7 +42,7 @@ def evaluate_split(
     for name in MODALITIES:
         parts |= {f"has-{name}": present[name], f"no-{name}": ~present[name]}
     metrics = {"both": ranking_metrics(ranks)} | {name: ranking_metrics(ranks, part) for name, part in parts.items()}
-    return metrics, _table(dataset, ranks, category, present, seen)
+    return metrics, _table(dataset, ranks, category, present, seen, ends[ranks.answer])
 
 
 def entities_with(dataset: Dataset, features: FeatureStore | None, modality: str) -> NDArray[np.bool_]:
@@ -60,6 +61,7 @@ def _table(
     category: NDArray[np.int64],
     present: dict[str, NDArray[np.bool_]],
     seen: NDArray[np.bool_],
+    degree: NDArray[np.int64],
 ) -> pd.DataFrame:
     entities, relations = np.array(dataset.entities.ids, dtype=object), np.array(dataset.relations.ids, dtype=object)
     entity_labels = np.array(dataset.entities.labels, dtype=object)
@@ -80,5 +82,6 @@ def _table(
             "category": np.array(CATEGORIES, dtype=object)[category],
             **{f"has_{name}": values for name, values in present.items()},
             "seen": seen,
+            "degree": degree,
         }
     )

@@ -5,6 +5,7 @@ import math
 import signal
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -13,7 +14,6 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedDataParallelKwargs, set_seed
-from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from mmrns.config import Config
@@ -25,6 +25,7 @@ from mmrns.graph import Dataset, load_dataset
 from mmrns.memory import peak_memory_mb, tuned_process
 from mmrns.scoring import KnowledgeGraphModel
 from mmrns.training.batches import Batches, derived_seed
+from mmrns.training.history import History
 from mmrns.training.objective import SampledObjective, build_objective
 from mmrns.training.optimizer import build_optimizer, build_schedule
 from mmrns.training.run_folder import RunFolder
@@ -32,16 +33,24 @@ from mmrns.training.state import Progress, load_state, save_state
 
 
 @tuned_process()
-def train(config: Config, resume: bool = False) -> dict[str, Any]:
+def train(
+    config: Config,
+    resume: bool = False,
+    on_validation: Callable[[int, dict[str, float]], None] | None = None,
+    rank_test: bool = True,
+) -> dict[str, Any]:
     """Train a run to its end and evaluate its best checkpoint.
 
     Args:
         config: every option. With the same config, seed and thread count, a CPU run gives the same bits again.
         resume: continue the run in config.run_folder from its last saved state, to the same bits on CPU. Of a run
             that has ended, what metrics.json holds is returned and nothing is written.
+        on_validation: called with the step and the metrics of valid after each validation; what it raises ends the run.
+        rank_test: False leaves out the last evaluation, as a search on valid must.
 
     Returns:
-        What metrics.json holds.
+        What metrics.json holds; without the last evaluation its keys on how the run went, and "best", the value of
+        the selection metric.
 
     Raises:
         UserError: anything the user can mend, before the run folder is touched where it can be known by then.
@@ -106,7 +115,7 @@ def train(config: Config, resume: bool = False) -> dict[str, Any]:
     main = accelerator.is_main_process
     with (
         tqdm(total=steps, initial=progress.step, desc=run.path.name, unit="step", disable=not main) as bar,
-        SummaryWriter(str(run.events), purge_step=progress.step + 1) if main else contextlib.nullcontext() as log,
+        History(run.history_file, run.events, progress.step) if main else contextlib.nullcontext() as log,
         _StopSignal() as stop,
     ):
         while progress.step < steps and not progress.stopped:
@@ -133,8 +142,7 @@ def train(config: Config, resume: bool = False) -> dict[str, Any]:
                 values = {name: float(value) for name, value in result.metrics.items()} | norms
                 values["learning_rate"] = float(schedule.get_last_lr()[0])
                 values["steps_per_second"] = step / progress.train_seconds
-                for name, value in values.items():
-                    log.add_scalar(f"train/{name}", value, step)
+                log.add("train", step, values)
                 bar.set_postfix(loss=f"{values['loss']:.4f}", best=f"{progress.best_value:.4f}")
 
             # --- nothing of a run that diverged is kept
@@ -151,14 +159,15 @@ def train(config: Config, resume: bool = False) -> dict[str, Any]:
             if validate:
                 chosen = _validate(model, dataset, config, accelerator)
                 if log:
-                    for name, value in chosen.items():
-                        log.add_scalar(f"valid/{name}", value, step)
+                    log.add("valid", step, chosen)
                 progress.since_best += 1
                 if chosen[config.metric] > progress.best_value:
                     progress.best_value, progress.best_step, progress.since_best = chosen[config.metric], step, 0
                     if accelerator.is_main_process:
                         run.save_weights(parts, step)
                 progress.stopped = 0 < config.patience <= progress.since_best
+                if on_validation:
+                    on_validation(step, chosen)
 
             # --- keep what a continuation needs
             if keep or progress.stopped:
@@ -169,6 +178,8 @@ def train(config: Config, resume: bool = False) -> dict[str, Any]:
 
     # --- test is read once, by the best checkpoint
     accelerator.wait_for_everyone()
+    if not rank_test:
+        return _course(config, progress, dataset) | {"best": progress.best_value}
     run.load_weights({"model": model})
     if not accelerator.is_main_process:
         return {}
@@ -191,21 +202,28 @@ def finish(
         parts[split], table = evaluate_split(model, dataset, split, known, features, config.eval_memory_mb)
         with atomic_path(run.ranks_file(split)) as temporary:
             table.to_parquet(temporary, index=False)
-    metrics = {
+    metrics = _course(config, progress, dataset) | {
+        "protocol": {"filter": "train+valid+test", "ties": "mean"},
+        "features": list(features.modalities) if features else [],
+        **parts,
+        "peak_memory_mb": peak_memory_mb(),
+    }
+    write_json(run.metrics_file, metrics)
+    return metrics
+
+
+def _course(config: Config, progress: Progress, dataset: Dataset) -> dict[str, Any]:
+    """What was trained, for how long, and which step was selected."""
+    return {
         "dataset": dataset.name,
         "model": config.model,
         "sampler": config.sampler,
         "seed": config.seed,
         "steps": progress.step,
         "selection": {"split": "valid", "metric": f"both.{config.metric}", "step": progress.best_step},
-        "protocol": {"filter": "train+valid+test", "ties": "mean"},
-        **parts,
         "train_seconds": round(progress.train_seconds, 3),
         "steps_per_second": round(progress.step / progress.train_seconds, 3) if progress.train_seconds else None,
-        "peak_memory_mb": peak_memory_mb(),
     }
-    write_json(run.metrics_file, metrics)
-    return metrics
 
 
 def finished(run: RunFolder) -> dict[str, Any] | None:

@@ -34,6 +34,7 @@ class RunFolder:
         self.metrics_file = path / "metrics.json"
         self.environment_file = path / "environment.json"
         self.events = path / "tensorboard"
+        self.history_file = path / "history.jsonl"
 
     def ranks_file(self, split: str) -> Path:
         """Per-query ranks: ranks.parquet for test, ranks-valid.parquet for valid."""

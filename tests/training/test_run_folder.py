@@ -41,7 +41,7 @@ def scalars(finished_run):
 def test_the_files_of_a_run(finished_run):
     assert {path.name for path in finished_run.iterdir()} == {
         "config.yaml", "metrics.json", "ranks.parquet", "ranks-valid.parquet", "model.safetensors", "vocabulary.json",
-        "state.pt", "environment.json", "tensorboard",
+        "state.pt", "environment.json", "tensorboard", "history.jsonl",
     }  # fmt: skip
     # As readable to others as any file made here.
     assert len({path.stat().st_mode & 0o777 for path in finished_run.iterdir() if path.is_file()}) == 1
@@ -49,8 +49,8 @@ def test_the_files_of_a_run(finished_run):
 
 def test_the_keys_of_metrics_json(metrics, finished_run):
     assert set(metrics) == {
-        "dataset", "model", "sampler", "seed", "steps", "selection", "protocol", "valid", "test", "train_seconds",
-        "steps_per_second", "peak_memory_mb",
+        "dataset", "model", "sampler", "seed", "steps", "selection", "protocol", "features", "valid", "test",
+        "train_seconds", "steps_per_second", "peak_memory_mb",
     }  # fmt: skip
     assert (metrics["dataset"], metrics["model"], metrics["sampler"]) == ("tiny", "transe", "mmrns")
     assert (metrics["seed"], metrics["steps"]) == (0, 30)
@@ -103,6 +103,7 @@ def test_a_row_of_the_ranks_is_a_query_of_the_split(finished_run, tiny_graph):
         "head", "relation", "tail", "head_label", "relation_label", "tail_label", "direction", "rank",
         "optimistic", "pessimistic",
         "candidates", "category", "has_image", "has_text", "seen",
+        "degree",
     }  # fmt: skip
 
 

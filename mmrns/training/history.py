@@ -1,0 +1,64 @@
+"""The scalars of a run over its steps: TensorBoard events, and history.jsonl for whoever reads them by program."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch.utils.tensorboard import SummaryWriter
+
+from mmrns.errors import UserError
+from mmrns.files import write_text
+
+
+class History:
+    """Keeps scalars twice: as TensorBoard events, and as lines such as {"step": 50, "train/loss": 0.71}."""
+
+    def __init__(self, path: Path, events: Path, step: int) -> None:
+        """Continue both after `step`: what a killed process wrote of later steps goes, since they run again."""
+        self.path = path
+        self._events = SummaryWriter(str(events), purge_step=step + 1)
+        if path.exists():
+            # A kill may have cut the last line short; it then belongs to a step that runs again.
+            whole = [line for line in path.read_text(encoding="utf-8").splitlines(keepends=True) if line.endswith("\n")]
+            write_text(path, "".join(line for line in whole if _step(line) <= step))
+
+    def __enter__(self) -> "History":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._events.close()
+
+    def add(self, prefix: str, step: int, values: Mapping[str, float]) -> None:
+        """Keep prefix/name of each value; the line is in the file when this returns."""
+        line = {f"{prefix}/{name}": float(value) for name, value in values.items()}
+        for name, value in line.items():
+            self._events.add_scalar(name, value, step)
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"step": step, **line}) + "\n")
+
+
+def _step(line: str) -> float:
+    try:
+        return float(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        return float("inf")
+
+
+def read_history(path: Path) -> list[dict[str, Any]]:
+    """Every whole line of a history; [] where there is no file.
+
+    Raises:
+        UserError: a line that is not JSON, other than a last one without its end.
+    """
+    if not path.is_file():
+        return []
+    lines = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(keepends=True), start=1):
+        if not line.endswith("\n"):
+            continue
+        try:
+            lines.append(json.loads(line))
+        except ValueError as error:
+            raise UserError(f"{path}:{number}: not JSON ({error}); remove the line") from error
+    return lines
