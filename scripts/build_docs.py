@@ -124,7 +124,7 @@ def layers() -> str:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     rows = []
     for number, layer in enumerate(project["tool"]["importlinter"]["contracts"][0]["layers"], start=1):
-        for room in layer.strip("()").split(" | "):
+        for room in (part.strip("()") for part in layer.split(" | ")):
             place = ROOT / room.replace(".", "/")
             source = place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
             says = ast.get_docstring(ast.parse(source.read_text(encoding="utf-8"))) if source.is_file() else None

@@ -33,6 +33,24 @@ def split_sentences(text: str) -> list[str]:
     return [part.strip() for part in parts if part.strip()]
 
 
+def text_units(record: dict[str, Any], split: str, limit: int) -> tuple[list[str], bool]:
+    """The first `limit` units of an entity's texts, one a token, and whether its label had to serve.
+
+    Args:
+        record: of entities.jsonl.
+        split: "none" or "sentences", as --text-split.
+    """
+    texts = [_encodable(text) for text in record.get("texts") or []]
+    if split == "sentences":
+        units = [sentence for text in texts for sentence in split_sentences(text)]
+    else:
+        units = [text.strip() for text in texts if text.strip()]
+    label = _encodable(record.get("label") or "").strip()
+    if units or not label:
+        return units[:limit], False
+    return [label], True
+
+
 class TextEncoder:
     """Texts of a dataset's entities as sentence vectors.
 
@@ -47,7 +65,8 @@ class TextEncoder:
 
     def __init__(self, dataset: Dataset, options: ExtractOptions, device: torch.device) -> None:
         self._options = options
-        units = [self._units(dataset.records.get(entity, {})) for entity in dataset.entities.ids]
+        records = (dataset.records.get(entity, {}) for entity in dataset.entities.ids)
+        units = [text_units(record, options.text_split, options.text_tokens) for record in records]
         self.from_label = sum(labelled for _, labelled in units)
         self._texts = [texts for texts, _ in units]
         self.total = sum(map(len, self._texts))
@@ -55,18 +74,6 @@ class TextEncoder:
         self.tokens, self.width = options.text_tokens, int(self._vectors(["x"]).shape[1])
         self.source = {**source, "pooling": "none", "split": options.text_split}
         self.source |= {"source_tokens": max(map(len, self._texts), default=0), "source_width": self.width}
-
-    def _units(self, record: dict[str, Any]) -> tuple[list[str], bool]:
-        """The first units of an entity's texts, and whether its label had to serve."""
-        texts = [_encodable(text) for text in record.get("texts") or []]
-        if self._options.text_split == "sentences":
-            units = [sentence for text in texts for sentence in split_sentences(text)]
-        else:
-            units = [text.strip() for text in texts if text.strip()]
-        label = _encodable(record.get("label") or "").strip()
-        if units or not label:
-            return units[: self._options.text_tokens], False
-        return [label], True
 
     def inputs(self) -> list[Any]:
         """What is read, for a fingerprint."""

@@ -1,0 +1,95 @@
+"""The distribution that a run's sampler draws from, over all entities, by the sampler's own functions."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mmrns.config import Config
+from mmrns.features import FeatureStore
+from mmrns.graph import Dataset
+from mmrns.graph.answers import TAIL, AnswerIndex, Queries
+from mmrns.negatives import NegativeSampler, build_sampler
+from mmrns.negatives.base import SamplerContext
+from mmrns.negatives.mmrns import MMRNS
+from mmrns.negatives.pool import Pool
+from mmrns.negatives.similarity import exploration_temperature, sampling_distribution
+from mmrns.scoring import KnowledgeGraphModel
+
+# Candidates whose features are held at once: bounds the memory, and changes no result.
+_BLOCK = 4096
+
+
+@dataclass(frozen=True)
+class Distribution:
+    """What the sampler sees for B questions.
+
+    Attributes:
+        p: (B, E) probability of being the first draw; 0 for train's answers. Rows sum to 1.
+        similarity: modality -> (B, E) cosines, NaN where either side lacks the modality.
+        drawable: (B, E) bool, not an answer in train.
+        epsilon: exploration temperature.
+    """
+
+    p: Tensor
+    similarity: dict[str, Tensor]
+    drawable: Tensor
+    epsilon: float
+
+
+def rebuild_sampler(
+    config: Config, dataset: Dataset, features: FeatureStore | None, model: KnowledgeGraphModel
+) -> NegativeSampler:
+    """The sampler that a run's configuration names, before its weights are read.
+
+    Raises:
+        UserError: an unknown sampler, or options that do not fit it.
+    """
+    context = SamplerContext(dataset.answers("train"), features, model.entities.width, model.relations.embedding_dim)
+    return build_sampler(config, context).eval()
+
+
+@torch.inference_mode()
+def distribution(
+    sampler: MMRNS, model: KnowledgeGraphModel, relation: Tensor, answer: Tensor, step: int
+) -> tuple[Tensor, dict[str, Tensor], float]:
+    """p over all entities, before known answers are masked, for B (relation, answer) pairs at `step`.
+
+    It does not depend on the anchor: likeness is judged between the answer and a candidate, under the relation.
+
+    Returns:
+        p (B, E) summing to 1 in each row, modality -> cosines (B, E) with NaN where a side lacks it, and epsilon.
+    """
+    number = sampler.context.answers.num_entities
+    queries = Queries(answer, relation, answer, TAIL)
+    similarity: dict[str, list[Tensor]] = {}
+    present: dict[str, list[Tensor]] = {}
+    answer_present: dict[str, Tensor] = {}
+    for start in range(0, number, _BLOCK):
+        candidates = torch.arange(start, min(start + _BLOCK, number), device=answer.device)
+        pool = Pool.of(candidates, answer[:, None])
+        found = sampler.similarities(queries, model, pool, model.entities(pool.rows))
+        for name, to_candidates in found.to_candidates.items():
+            similarity.setdefault(name, []).append(to_candidates)
+            present.setdefault(name, []).append(found.present[name][: pool.size])
+            answer_present[name] = found.present[name][pool.positives[:, 0]]
+    similarities = {name: torch.cat(parts, dim=1) for name, parts in similarity.items()}
+    presence = {name: torch.cat(parts) for name, parts in present.items()}
+    epsilon = exploration_temperature(sampler.config.exploration, max(step, 1))
+    p, _ = sampling_distribution(similarities, answer_present, presence, epsilon)
+    shown = {
+        name: values.masked_fill(~(answer_present[name][:, None] & presence[name]), torch.nan)
+        for name, values in similarities.items()
+    }
+    return p, shown, epsilon
+
+
+def masked(p: Tensor, queries: Queries, known: AnswerIndex) -> tuple[Tensor, Tensor]:
+    """p (B, E) with the answers of B queries taken out, the asked and the known, and normalised; and what is left."""
+    position, entity = known.pairs(known.rows(queries))
+    drawable = torch.ones_like(p, dtype=torch.bool)
+    drawable[position, entity] = False
+    drawable.scatter_(1, queries.answer[:, None], False)
+    # As the sampler does it: where all the mass lies on known answers, what is left is drawn evenly.
+    p = p.clamp_min(torch.finfo(p.dtype).tiny) * drawable
+    return p / p.sum(1, keepdim=True), drawable
