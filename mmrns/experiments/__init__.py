@@ -1,0 +1,1 @@
+"""Experiments made of many runs: grids of cells, their published results, paired comparisons, tuning on valid."""

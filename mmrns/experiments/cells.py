@@ -1,0 +1,195 @@
+"""The runs of a grid's cells: what state each is in, and running or resuming them one after another."""
+
+import contextlib
+import fcntl
+import json
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any, Literal
+
+from mmrns.config import Config
+from mmrns.config_file import read_mapping
+from mmrns.errors import UserError
+from mmrns.experiments.grid import Cell, Grid, as_text
+from mmrns.graph.dataset import dataset_folder
+from mmrns.training.history import read_history
+from mmrns.training.run_folder import RunFolder
+
+# What a machine decides: runs that differ in these alone are runs of one setting.
+MACHINE_OPTIONS = {
+    "output", "device", "threads", "features", "feature_memory_mb", "eval_memory_mb", "log_every", "checkpoint_every",
+}  # fmt: skip
+
+Launch = Callable[[list[str]], int]
+
+
+@dataclass(frozen=True)
+class State:
+    """Where the run of a cell's seed stands.
+
+    Attributes:
+        kind: "done", "started" (it can be resumed), "absent", or "differs": its options are not the cell's any more.
+        detail: the step of a started run; how a run differs.
+    """
+
+    kind: Literal["done", "started", "absent", "differs"]
+    detail: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.kind} ({self.detail})" if self.detail else self.kind
+
+
+def state_of(folder: Path, config: Config) -> State:
+    """The state of a run folder against the configuration it should have."""
+    run = RunFolder(folder)
+    if not run.config_file.is_file():
+        return State("absent")
+    changed = differences(read_mapping(run.config_file, str(run.config_file))[0], config)
+    if changed:
+        return State("differs", changed[0] + (f" and {len(changed) - 1} more" if len(changed) > 1 else ""))
+    if run.metrics_file.is_file():
+        return State("done")
+    history = read_history(run.history_file)
+    return State("started", f"step {history[-1]['step']}" if history else "no step logged yet")
+
+
+def differences(kept: dict[str, Any], config: Config) -> list[str]:
+    """How a run's options differ from a configuration, options of the machine left out.
+
+    Options that a run's config.yaml does not know had their default; a dataset is the same if its folder's name is.
+    """
+    wanted = config.model_dump()
+    found = []
+    for name in [*wanted, *(name for name in kept if name not in wanted)]:
+        if name in MACHINE_OPTIONS:
+            continue
+        if name not in wanted:
+            found.append(f"{name} is no option now")
+            continue
+        was, now = kept.get(name, Config.model_fields[name].default), wanted[name]
+        if name == "dataset":
+            was, now = Path(str(was)).name, Path(str(now)).name
+        if was != now:
+            found.append(f"{name}: {as_text(was)}, the cell says {as_text(now)}")
+    return found
+
+
+def run_cells(
+    grid: Grid,
+    chosen: list[tuple[Cell, int]],
+    runs: Path,
+    extra: list[str],
+    launch: Launch,
+    say: Callable[[str], None],
+    redo: bool = False,
+) -> list[str]:
+    """Run or resume every chosen (cell, seed) that is not done; a failure does not keep the others from running.
+
+    Args:
+        extra: arguments of `mmrns train` for every run, such as --threads 1.
+        launch: runs `mmrns` with arguments and returns its exit status.
+        say: told what happens.
+        redo: remove run folders that hold other options than their cell, instead of refusing them.
+
+    Returns:
+        A line a run that failed.
+
+    Raises:
+        UserError: before anything runs, when a run folder holds other options than its cell, or features are missing.
+    """
+    folders = [(cell, seed, cell.folder(runs, seed)) for cell, seed in chosen]
+    states = {folder: state_of(folder, cell.config(seed)) for cell, seed, folder in folders}
+    changed = [folder for folder, state in states.items() if state.kind == "differs"]
+    if changed and not redo:
+        more = f" (and {len(changed) - 1} more)" if len(changed) > 1 else ""
+        raise UserError(
+            f"{changed[0]}{more}: was run with {states[changed[0]].detail}; give --redo to remove it and run it anew, "
+            "or another --runs to keep it"
+        )
+    todo = [(cell, seed, folder) for cell, seed, folder in folders if states[folder].kind != "done"]
+    for cell in {cell.name: cell for cell, _, _ in todo}.values():
+        require_features(grid, cell)
+    failed = []
+    for number, (cell, seed, folder) in enumerate(todo, start=1):
+        with _claimed(folder) as free:
+            if not free:
+                say(f"[{number}/{len(todo)}] {cell.name} seed {seed}: another process is at it")
+                continue
+            state = state_of(folder, cell.config(seed))
+            if state.kind == "done":  # by another process, meanwhile
+                continue
+            if state.kind == "differs":
+                shutil.rmtree(folder)
+            if state.kind == "started":
+                arguments = ["train", "--resume", str(folder), *extra]
+            else:
+                arguments = [*cell.train_arguments(seed), "--output", str(folder), *extra]
+            say(f"[{number}/{len(todo)}] {cell.name} seed {seed}, {state}: mmrns {shlex.join(arguments)}")
+            status = launch(arguments)
+            if status:
+                failed.append(f"{cell.name} seed {seed}: mmrns train ended with status {status} ({folder})")
+    return failed
+
+
+def require_features(grid: Grid, cell: Cell) -> None:
+    """Raise UserError unless there are the features that the cell compares and its group says it needs."""
+    group, config = grid.groups[cell.group], cell.config()
+    needed = [name for name in group.needs if config.sampler == "mmrns" and name in config.modalities.split(",")]
+    if not needed:
+        return
+    manifest = (Path(config.features) if config.features else dataset_folder(config.dataset)) / "features.json"
+    try:
+        there = set(json.loads(manifest.read_text(encoding="utf-8"))["modalities"])
+    except (OSError, ValueError, KeyError, TypeError):
+        there = set()
+    missing = [name for name in needed if name not in there]
+    if missing:
+        mend = f"; make them with: {group.extract}" if group.extract else ""
+        raise UserError(f"{manifest}: has no {' and '.join(missing)} features, which {cell.name} needs{mend}")
+
+
+@contextlib.contextmanager
+def _claimed(folder: Path) -> Iterator[bool]:
+    """Whether this process may work on a run folder; the lock goes with the process, however that ends."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with (folder.parent / f".{folder.name}.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            yield False
+            return
+        os.set_inheritable(lock.fileno(), True)  # a run that outlives this process keeps its lock
+        yield True
+
+
+def launch_mmrns(arguments: list[str]) -> int:
+    """Run `mmrns` in a process of its own, so that each run has its own memory and measures its own.
+
+    A SIGTERM to this process, or Ctrl-C, is passed on, and the run is left in a state that resumes.
+    """
+    process = subprocess.Popen([sys.executable, "-m", "mmrns", *arguments], close_fds=False)
+    stopped = False
+
+    def pass_on(number: int, frame: FrameType | None) -> None:
+        nonlocal stopped
+        stopped = True
+        if process.poll() is None:
+            process.send_signal(number)
+
+    previous = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        status = process.wait()
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+    if stopped:
+        raise KeyboardInterrupt
+    return status

@@ -1,0 +1,216 @@
+"""A grid of runs as YAML declares it: groups (a table each) times rows (a configuration and what it changes)."""
+
+import json
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from mmrns.config import Config, flag, load_config
+from mmrns.config_file import read_config_file, read_mapping
+from mmrns.errors import UserError
+
+PROJECT = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True)
+class Group:
+    """Cells that share a dataset and a table.
+
+    Attributes:
+        needs: modalities that the dataset's features must have before a run starts.
+        extract: the command that makes them, for the message when they are missing.
+    """
+
+    name: str
+    title: str
+    needs: tuple[str, ...]
+    extract: str
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A configuration file and the options that differ from it, over seeds.
+
+    Attributes:
+        group, row: its name is group/row.
+        label: what the row is called in a table.
+        file: the configuration file.
+        options: changes to it, by option name.
+        seeds: seeds 0 to seeds - 1 are asked for.
+        against: the row of the same group that it is compared with, or "".
+    """
+
+    group: str
+    row: str
+    label: str
+    file: Path
+    options: dict[str, Any]
+    seeds: int
+    against: str
+
+    @property
+    def name(self) -> str:
+        """group/row, as `--only` matches it."""
+        return f"{self.group}/{self.row}"
+
+    @property
+    def published(self) -> dict[str, Any]:
+        """Published numbers for this setting, as the configuration file gives them; {} when options differ from it."""
+        return {} if self.options else read_config_file(self.file).published
+
+    def config(self, seed: int = 0) -> Config:
+        """The whole configuration of one seed; UserError names the file and the cell."""
+        return load_config({**self.options, "seed": seed}, self.file)
+
+    def folder(self, root: Path, seed: int) -> Path:
+        """Where the run of a seed is kept below `root`."""
+        return root / self.group / self.row / f"seed-{seed}"
+
+    def train_arguments(self, seed: int) -> list[str]:
+        """Arguments of `mmrns` that train one seed, without --output."""
+        options = [text for name, value in self.options.items() for text in (flag(name), as_text(value))]
+        return ["train", "--config", str(shown(self.file)), *options, "--seed", str(seed)]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Everything in a grid file.
+
+    Attributes:
+        name: the file's stem; results are kept in results/<name>.
+        about: said above the tables.
+        published: methods whose published rows stand in the tables beside those that cells name.
+    """
+
+    name: str
+    title: str
+    about: str
+    file: Path
+    published: tuple[str, ...]
+    groups: dict[str, Group]
+    cells: tuple[Cell, ...]
+
+    def select(self, patterns: list[str]) -> tuple[Cell, ...]:
+        """Cells whose name matches a shell pattern, all without one; UserError when a pattern matches none."""
+        for pattern in patterns:
+            if not any(fnmatchcase(cell.name, pattern) for cell in self.cells):
+                raise UserError(
+                    f"--only {pattern}: matches no cell of {shown(self.file)}; `mmrns reproduce {self.name} --dry-run` "
+                    "lists them"
+                )
+        chosen = [cell for cell in self.cells if not patterns or any(fnmatchcase(cell.name, p) for p in patterns)]
+        return tuple(chosen)
+
+
+def find_grid(name: str) -> Path:
+    """A grid's file: `name` itself if it is one, else configs/grids/name.yaml here or beside the package."""
+    places = [Path(name), Path("configs/grids") / f"{name}.yaml", PROJECT / "configs/grids" / f"{name}.yaml"]
+    for place in places:
+        if place.is_file():
+            return place
+    known = sorted(path.stem for path in (PROJECT / "configs/grids").glob("*.yaml"))
+    raise UserError(f"{name}: no such grid; give one of {', '.join(known)} or a YAML file of your own")
+
+
+class _Entry(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class _GroupEntry(_Entry):
+    title: str = ""
+    config: str = ""
+    seeds: int | dict[str, int] | None = None
+    needs: list[str] = []
+    extract: str = ""
+
+
+class _RowEntry(_Entry):
+    label: str = ""
+    config: str = ""
+    set: dict[str, Any] = {}
+    seeds: int | None = None
+    against: str | None = None
+    groups: list[str] | None = None
+
+
+class _GridFile(_Entry):
+    title: str
+    about: str = ""
+    seeds: int = 1
+    against: str = ""
+    published: list[str] = []
+    groups: dict[str, _GroupEntry | None] = Field(min_length=1)
+    rows: dict[str, _RowEntry | None] = Field(min_length=1)
+
+
+def load_grid(file: Path) -> Grid:
+    """Read a grid and every configuration in it.
+
+    A row `name: {set: {option: value}}` is a cell in each group, or in those of its `groups:`. Its configuration file
+    is the row's `config:`, else the group's, else {group}/{row}.yaml; {group} and {row} may stand in a name, which is
+    relative to the folder above the grid's. `seeds:` of a group is a number, or a mapping of rows to numbers.
+
+    Raises:
+        UserError: names the file and the row of an unknown key, option or row, or of a bad value.
+    """
+    content, lines = read_mapping(file, str(file))
+    try:
+        grid = _GridFile(**content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key, *inner = (str(part) for part in first["loc"])
+        where = ": ".join([f"{file}:{lines.get(key, 1)}", key, *inner])
+        raise UserError(f"{where}: {first['msg'].lower()}; see configs/grids/main.yaml") from None
+    groups = {name: entry or _GroupEntry() for name, entry in grid.groups.items()}
+    rows = {name: entry or _RowEntry() for name, entry in grid.rows.items()}
+    cells = []
+    for group, group_entry in groups.items():
+        there = {name for name, entry in rows.items() if entry.groups is None or group in entry.groups}
+        for row in (name for name in rows if name in there):
+            cell = _cell(file, grid, group, group_entry, row, rows[row])
+            where = f"{file}:{lines['rows']}: rows: {row} ({group})"
+            if cell.seeds < 1:
+                raise UserError(f"{where}: seeds: needs a number from 1")
+            if cell.against and cell.against not in there:
+                raise UserError(f"{where}: against {cell.against}: {group} has no such row; name one of its rows")
+            try:
+                cell.config()
+            except UserError as error:
+                raise UserError(f"{where}: {error}") from None
+            cells.append(cell)
+    described = {name: Group(name, e.title or name, tuple(e.needs), e.extract) for name, e in groups.items()}
+    about = " ".join(grid.about.split())
+    return Grid(file.stem, grid.title, about, file, tuple(grid.published), described, tuple(cells))
+
+
+def _cell(file: Path, grid: _GridFile, group: str, of_group: _GroupEntry, row: str, entry: _RowEntry) -> Cell:
+    template = entry.config or of_group.config or "{group}/{row}.yaml"
+    against = grid.against if entry.against is None else entry.against
+    seeds = of_group.seeds.get(row) if isinstance(of_group.seeds, dict) else of_group.seeds
+    return Cell(
+        group=group,
+        row=row,
+        label=entry.label or row,
+        file=file.parent.parent / template.replace("{group}", group).replace("{row}", row),
+        options=entry.set,
+        seeds=next(number for number in (seeds, entry.seeds, grid.seeds) if number is not None),
+        against="" if against == row else against,
+    )
+
+
+def as_text(value: Any) -> str:
+    """An option's value as its flag takes it."""
+    if isinstance(value, str):
+        return value
+    return json.dumps(value)
+
+
+def shown(path: Path) -> Path:
+    """A path as people write it: relative to the current folder or the project where it lies in one of them."""
+    for root in (Path.cwd(), PROJECT):
+        if path.resolve().is_relative_to(root):
+            return path.resolve().relative_to(root)
+    return path

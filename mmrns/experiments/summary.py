@@ -1,0 +1,172 @@
+"""What a table says of each cell of a grid, computed from the results that are kept."""
+
+import statistics
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmrns.errors import UserError
+from mmrns.experiments.bootstrap import Difference, paired_difference
+from mmrns.experiments.grid import Cell, Grid, Group
+from mmrns.experiments.results import METRICS, CompactRanks, Result, kept_results
+from mmrns.graph.statistics import CATEGORIES
+
+SCALARS = {"entropy": "train/entropy/all", "hardness": "train/hardness", "false negatives": "train/false_negative_rate"}
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Mean over seeds, and their sample standard deviation where there are several."""
+
+    mean: float
+    std: float | None
+
+    @classmethod
+    def of(cls, values: list[float]) -> "Spread":
+        """Of one value a seed."""
+        return cls(statistics.mean(values), statistics.stdev(values) if len(values) > 1 else None)
+
+
+@dataclass(frozen=True)
+class CellSummary:
+    """A row of a table; the fields after `others` are empty where no seed has been run.
+
+    Attributes:
+        seeds: the seeds that are kept.
+        others: lines on kept seeds that were run with other options than the cell has now; they are not counted.
+        metrics: split -> metric -> spread over seeds, as fractions.
+        parts: MRR of parts of test (see `parts_of`), mean over seeds; None of a part without a query.
+        scalars: the sampler's means over the last quarter of training and over seeds.
+        difference: to the cell's `against`, where both have been run.
+        selection: the rule that chose the checkpoint.
+        sees: what the model and its sampler learned from: structure, and the modalities that it used.
+    """
+
+    cell: Cell
+    seeds: tuple[int, ...]
+    others: tuple[str, ...]
+    metrics: dict[str, dict[str, Spread]]
+    parts: dict[str, float | None]
+    scalars: dict[str, float | None]
+    difference: Difference | None
+    steps: str
+    minutes: float | None
+    selection: str
+    sees: str
+    commits: str
+
+
+@dataclass(frozen=True)
+class GroupSummary:
+    """A table of cells.
+
+    Attributes:
+        counts: queries of test in each of `parts_of`, {} before the first run.
+    """
+
+    group: Group
+    cells: tuple[CellSummary, ...]
+    counts: dict[str, int]
+
+
+def summarise(grid: Grid, root: Path) -> list[GroupSummary]:
+    """Every group of a grid from the results kept in `root` (results/<grid>)."""
+    summaries = []
+    for group in grid.groups.values():
+        kept = {cell.row: kept_results(cell, root) for cell in grid.cells if cell.group == group.name}
+        first = next((results[0] for results, _ in kept.values() if results), None)
+        counts = {name: int(where.sum()) for name, where in parts_of(first.ranks).items()} if first else {}
+        cells = [
+            _summary(cell, *kept[cell.row], kept[cell.against][0] if cell.against else [])
+            for cell in grid.cells
+            if cell.group == group.name
+        ]
+        summaries.append(GroupSummary(group, tuple(cells), counts))
+    return summaries
+
+
+def parts_of(ranks: CompactRanks) -> dict[str, NDArray[np.bool_]]:
+    """Parts of the test queries: relation categories, seen and unseen, quartiles of the answer's degree in train.
+
+    The quartiles are of the degrees over the test queries; equal degrees are never parted, so that quarters may differ
+    in size.
+    """
+    parts = {name: ranks.category == number for number, name in enumerate(CATEGORIES)}
+    parts |= {"seen": ranks.seen, "unseen": ~ranks.seen}
+    cuts = np.quantile(ranks.degree, [0.25, 0.5, 0.75], method="lower")
+    low, high = np.array([-1, *cuts]), np.array([*cuts, ranks.degree.max()])
+    for least, most in zip(low, high, strict=True):
+        inside = (ranks.degree > least) & (ranks.degree <= most)
+        if inside.any():
+            here = ranks.degree[inside]
+            parts[f"degree {here.min()}-{here.max()}"] = inside
+    return parts
+
+
+def _summary(cell: Cell, results: list[Result], others: list[str], against: list[Result]) -> CellSummary:
+    metrics = {
+        split: {name: Spread.of([result.metrics[split]["both"][name] for result in results]) for name in METRICS}
+        for split in ("test", "valid")
+        if results
+    }
+    difference = None
+    if results and against:
+        try:
+            difference = paired_difference([r.ranks for r in results], [r.ranks for r in against])
+        except UserError as error:
+            raise UserError(f"{results[0].folder.parent} against {against[0].folder.parent}: {error}") from None
+    return CellSummary(
+        cell=cell,
+        seeds=tuple(result.seed for result in results),
+        others=tuple(others),
+        metrics=metrics,
+        parts=_part_means(results),
+        scalars={name: _mean(result.late_mean(tag) for result in results) for name, tag in SCALARS.items()},
+        difference=difference,
+        steps=_joined(f"{result.metrics['steps']}" for result in results),
+        minutes=_mean(result.metrics["train_seconds"] / 60 for result in results),
+        selection=_joined(_rule(result) for result in results),
+        sees=_joined(_sees(result) for result in results),
+        commits=_joined(_commit(result) for result in results),
+    )
+
+
+def _part_means(results: list[Result]) -> dict[str, float | None]:
+    if not results:
+        return {}
+    reciprocal = np.mean([result.ranks.reciprocal for result in results], axis=0)
+    parts = parts_of(results[0].ranks)
+    return {name: float(reciprocal[where].mean()) if where.any() else None for name, where in parts.items()}
+
+
+def _rule(result: Result) -> str:
+    """What chose the checkpoint, e.g. "mrr on valid"."""
+    selection = result.metrics["selection"]
+    return f"{str(selection.get('metric')).removeprefix('both.')} on {selection['split']}"
+
+
+def _sees(result: Result) -> str:
+    """Structure, and of the modalities that the run had features for, those that its sampler compares."""
+    if result.config.get("sampler") != "mmrns":
+        return "structure"
+    compared = str(result.config.get("modalities")).split(",")
+    return " + ".join(["structure", *(name for name in result.metrics.get("features", []) if name in compared)])
+
+
+def _commit(result: Result) -> str:
+    """The commit that a run was made with, with a + where files differed from it."""
+    commit = str(result.environment.get("git_commit") or "unknown")[:10]
+    return commit + ("+" if result.environment.get("git_dirty") else "")
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return statistics.mean(known) if known else None
+
+
+def _joined(values: Iterable[str]) -> str:
+    """Distinct values in their order."""
+    return ", ".join(dict.fromkeys(values))
