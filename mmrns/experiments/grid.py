@@ -160,7 +160,8 @@ def load_grid(file: Path) -> Grid:
     try:
         grid = _GridFile(**content)
     except ValidationError as error:
-        first = error.errors()[0]
+        # A key that is misspelt is also one that is missing; the former says more.
+        first = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
         key, *inner = (str(part) for part in first["loc"])
         where = ": ".join([f"{file}:{lines.get(key, 1)}", key, *inner])
         raise UserError(f"{where}: {first['msg'].lower()}; see configs/grids/main.yaml") from None

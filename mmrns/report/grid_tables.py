@@ -13,6 +13,7 @@ from mmrns.experiments.summary import CellSummary, GroupSummary, Spread
 from mmrns.report.tables import markdown_table
 
 _TITLES = {"mrr": "MRR", "hits@1": "Hits@1", "hits@3": "Hits@3", "hits@10": "Hits@10"}
+_SCALARS = {"entropy": "{:.3f}", "hardness": "{:.2f}", "false negatives": "{:.2%}"}
 _COURSE = ("steps", "minutes", "selected by", "sees", "commit")
 NOT_RUN = "not run"
 _HOW_TO_READ = (
@@ -24,7 +25,7 @@ _DIFFERENCES = (
     "triples (both queries of a triple together, ranks averaged over seeds first; seeds are not resampled). An "
     "interval that holds 0 means that the test set cannot tell the two apart."
 )
-_PARTS = "MRR, per cent, of parts of the test queries, mean over seeds; the number of queries stands below each part."
+_PARTS = "MRR, per cent, of parts of the test queries, mean over seeds; the last row counts the queries of each part."
 
 
 def grid_markdown(grid: Grid, summaries: list[GroupSummary]) -> str:
@@ -50,11 +51,7 @@ def grid_markdown(grid: Grid, summaries: list[GroupSummary]) -> str:
 def results_table(grid: Grid, summary: GroupSummary) -> str:
     """A row a cell, then the published rows that belong beside them."""
     # Columns that no cell of the group fills, such as the sampler's scalars of a uniform grid, are left out.
-    scalars = [
-        name
-        for name in ("entropy", "hardness", "false negatives")
-        if any(cell.scalars.get(name) is not None for cell in summary.cells)
-    ]
+    scalars = [name for name in _SCALARS if any(cell.scalars.get(name) is not None for cell in summary.cells)]
     header = ["row", *_TITLES.values(), "valid MRR", "seeds", *scalars, *_COURSE]
     rows = [_result_row(cell, scalars, len(header)) for cell in summary.cells]
     for published in published_beside(grid, summary):
@@ -72,7 +69,7 @@ def _result_row(cell: CellSummary, scalars: list[str], width: int) -> list[str]:
         *(_spread(cell.metrics["test"][name]) for name in METRICS),
         _spread(cell.metrics["valid"]["mrr"]),
         _seeds(cell),
-        *(_or_blank(cell.scalars[name], "{:.3f}") for name in scalars),
+        *(_or_blank(cell.scalars[name], _SCALARS[name]) for name in scalars),
         cell.steps,
         _or_blank(cell.minutes, "{:.1f}"),
         cell.selection,
