@@ -1,4 +1,4 @@
-"""The one exception that means "the user can mend this"."""
+"""The exceptions that mean "the user can mend this"."""
 
 
 class UserError(Exception):
@@ -9,3 +9,11 @@ class UserError(Exception):
 
     def __init__(self, message: str) -> None:
         super().__init__(" ".join(message.split()))
+
+
+class DivergedError(UserError):
+    """Training left the finite numbers: these options do not train, others may."""
+
+
+class StoppedError(UserError):
+    """A run was asked to stop, and can go on later."""

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mmrns.errors import UserError
+from mmrns.errors import DivergedError
 from mmrns.graph.answers import HEAD, TAIL, AnswerIndex, Queries
 from mmrns.scoring import KnowledgeGraphModel
 
@@ -54,7 +54,7 @@ def rank_triples(
         allow_nan: rank NaN last instead of failing.
 
     Raises:
-        UserError: a score is NaN, which means that training diverged.
+        DivergedError: a score is NaN, which means that training diverged.
     """
     was_training = model.training
     model.eval()
@@ -99,7 +99,7 @@ def _rank_chunk(
     distinct, row = torch.unique_consecutive(pairs, dim=0, return_inverse=True)
     scores = model.score_all(distinct[:, 1], distinct[:, 0], queries.direction).float()
     if not allow_nan and torch.isnan(scores.sum()) and torch.isnan(scores).any():
-        raise UserError("scores are NaN: the training diverged; lower --learning-rate or set --clip-gradient")
+        raise DivergedError("scores are NaN: the training diverged; lower --learning-rate or set --clip-gradient")
     true_score = scores[row, queries.answer]
     by_triple = scores if len(distinct) == len(row) else scores[row]
     greater = (by_triple > true_score[:, None]).sum(1)

@@ -17,7 +17,7 @@ from accelerate.utils import DistributedDataParallelKwargs, set_seed
 from tqdm import tqdm
 
 from mmrns.config import Config
-from mmrns.errors import UserError
+from mmrns.errors import DivergedError, StoppedError, UserError
 from mmrns.evaluation import evaluate_split, rank_triples, ranking_metrics
 from mmrns.features import FeatureStore
 from mmrns.files import atomic_path, read_json, write_json
@@ -151,7 +151,7 @@ def train(
             diverged |= ~torch.isfinite(result.loss.detach())
             # Reading it waits for a GPU, so there it is read only where the run waits anyway.
             if (device.type == "cpu" or measure or validate or keep) and bool(diverged):
-                raise UserError(
+                raise DivergedError(
                     f"the loss is not a finite number at step {step}; lower --learning-rate or set --clip-gradient"
                 )
 
@@ -174,7 +174,9 @@ def train(
                 if accelerator.is_main_process:
                     save_state(run.state_file, progress, plain, optimizer, schedule, accelerator)
                 if asked:
-                    raise UserError(f"stopped at step {step} as asked; continue with: mmrns train --resume {run.path}")
+                    raise StoppedError(
+                        f"stopped at step {step} as asked; continue with: mmrns train --resume {run.path}"
+                    )
 
     # --- test is read once, by the best checkpoint
     accelerator.wait_for_everyone()
