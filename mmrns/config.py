@@ -46,6 +46,13 @@ class Config(BaseModel):
         "Model", 12.0, "margin of distance scores, score = gamma - distance; sets the initial range", gt=0
     )
 
+    reciprocal: bool = _option(
+        "Model", False, "give each relation a second vector for its inverse, and ask for heads as tails of the inverse"
+    )
+    initial_range: float = _option(
+        "Model", 0.0, "embeddings start uniform in ± this; 0: (gamma + 2) / d, RotatE's habit", ge=0
+    )
+
     sampler: str = _option("Negatives", "mmrns", "negative sampler: a name from `mmrns list samplers`, or module:Class")
     sampler_options: dict[str, Any] = _option("Negatives", {}, "options of a plug-in sampler's own, as JSON")
     num_negatives: int = _option("Negatives", 32, "negatives a triple, n", gt=0)
@@ -87,13 +94,24 @@ class Config(BaseModel):
     cosine_epsilon: float = _option("MMRNS", 1e-8, "delta added to the product of norms in a cosine", gt=0)
 
     # --- objective
-    objective: Literal["sampled"] = _option("Loss", "sampled", "training objective: sampled negatives")
+    objective: Literal["sampled", "1vsall", "kvsall"] = _option(
+        "Loss",
+        "sampled",
+        "what is minimised: sampled, L_kgc over a sampler's negatives; 1vsall, cross-entropy of each answer against "
+        "all entities; kvsall, binary cross-entropy of all entities (an example of both is a distinct query of train)",
+    )
+    label_smoothing: float = _option(
+        "Loss", 0.0, "share of the target of 1vsall and kvsall that is spread over all entities", ge=0, lt=1
+    )
+    sampled_weight: float = _option(
+        "Loss", 0.0, "weight of the sampler's L_kgc + beta L_con beside 1vsall or kvsall; 0: no sampler", ge=0
+    )
     adversarial_temperature: float = _option(
         "Loss", 1.0, "alpha of the self-adversarial weights softmax(alpha * score); 0: equal weights", ge=0
     )
     subsampling: bool = _option("Loss", True, "weight a triple by 1/sqrt(frequency of its two queries), as RotatE does")
     subsampling_offset: float = _option("Loss", 3.0, "added to each frequency before the square root", ge=0)
-    regularization: float = _option("Loss", 0.0, "weight of the cubed 3-norm of the batch's embeddings", ge=0)
+    regularization: float = _option("Loss", 0.0, "weight of the cubed 3-norm (N3) of the batch's embeddings", ge=0)
 
     # --- optimisation
     optimizer: Literal["adam", "adagrad"] = _option("Optimisation", "adam", "optimiser of all parameters")
@@ -107,8 +125,8 @@ class Config(BaseModel):
 
     # --- the run
     steps: int = _option("Run", 0, "optimiser steps; 0: use --epochs", ge=0)
-    epochs: int = _option("Run", 0, "passes over train, used when --steps is 0; both 0: 100 epochs", ge=0)
-    batch_size: int = _option("Run", 256, "triples a step, over all processes", gt=0)
+    epochs: int = _option("Run", 0, "passes over the examples, used when --steps is 0; both 0: 100 epochs", ge=0)
+    batch_size: int = _option("Run", 256, "triples (1vsall, kvsall: distinct queries) a step, over all processes", gt=0)
     seed: int = _option("Run", 0, "seed of initialisation, batches and draws", ge=0, lt=2**32)
     device: Literal["auto", "cpu", "cuda"] = _option(
         "Run", "auto", "where to train; auto takes a GPU when there is one"
@@ -160,12 +178,24 @@ class Config(BaseModel):
 
     @model_validator(mode="after")
     def _fits(self) -> "Config":
-        if self.sampler == "mmrns" and 0 < self.pool_size < self.num_negatives:
+        if self.samples and self.sampler == "mmrns" and 0 < self.pool_size < self.num_negatives:
             raise ValueError(
                 f"--num-negatives {self.num_negatives} is larger than --pool-size {self.pool_size}: "
                 "draw fewer negatives or enlarge the pool"
             )
         return self
+
+    @property
+    def samples(self) -> bool:
+        """Whether a negative sampler takes part in training."""
+        return self.objective == "sampled" or self.sampled_weight > 0
+
+    @property
+    def negatives(self) -> str:
+        """Where negatives come from, as runs are named by it: the sampler, the objective, or both."""
+        if self.objective == "sampled":
+            return self.sampler
+        return f"{self.objective}-{self.sampler}" if self.samples else self.objective
 
     @property
     def run_folder(self) -> Path:
@@ -175,7 +205,7 @@ class Config(BaseModel):
         names = [
             Path(self.dataset).resolve().name,
             self.model.replace(":", "."),
-            self.sampler.replace(":", "."),
+            self.negatives.replace(":", "."),
             str(self.seed),
         ]
         return Path("checkpoints") / "-".join(names)

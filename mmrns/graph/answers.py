@@ -63,6 +63,12 @@ class AnswerIndex:
         directed = queries.relation + queries.direction * self.num_relations
         return directed * self.num_entities + queries.anchor
 
+    def queries(self) -> Tensor:
+        """(Q, 3) anchor, relation and direction of every query with an answer, in row order."""
+        directed, anchor = self.query_keys // self.num_entities, self.query_keys % self.num_entities
+        relation, direction = directed % self.num_relations, directed // self.num_relations
+        return torch.stack([anchor, relation, direction], dim=1)
+
     def rows(self, queries: Queries) -> Tensor:
         """(B,) row of each query; the last row + 1 stands for "no known answer"."""
         if not len(self.query_keys):

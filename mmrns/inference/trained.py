@@ -13,7 +13,7 @@ from mmrns.files import atomic_path
 from mmrns.graph import Dataset, Vocabulary, load_dataset
 from mmrns.graph.answers import HEAD, TAIL, Queries
 from mmrns.graph.dataset import SPLITS
-from mmrns.scoring import KnowledgeGraphModel, build_model
+from mmrns.scoring import KnowledgeGraphModel, model_of
 from mmrns.training.loop import open_features
 from mmrns.training.run_folder import RunFolder
 
@@ -105,7 +105,7 @@ def load(run: str | Path) -> TrainedModel:
     folder = RunFolder(Path(run))
     config = folder.read_config()
     entities, relations = folder.read_vocabulary()
-    model = build_model(config.model, len(entities), len(relations), config.dim, config.gamma, config.model_options)
+    model = model_of(config, len(entities), len(relations))
     step = folder.load_weights({"model": model})
     return TrainedModel(folder, config, model.eval(), entities, relations, step)
 

@@ -24,6 +24,8 @@ class ScoringFunction(nn.Module, ABC):
     """Real numbers a dimension of an entity: its vector is entity_numbers * dim wide (2 for complex vectors)."""
     relation_numbers: ClassVar[int] = 1
     """Real numbers a dimension of a relation."""
+    complex_vectors: ClassVar[bool] = False
+    """Vectors 2 * dim wide hold real parts, then imaginary parts: their norms are those of the moduli."""
 
     def __init__(self, dim: int, gamma: float) -> None:
         """Keep the dimension d and the margin gamma of distance scores."""

@@ -10,6 +10,7 @@ class ComplEx(ScoringFunction):
     """Re sum_i h_i r_i conj(t_i); every vector is its real parts, then its imaginary parts."""
 
     entity_numbers = 2
+    complex_vectors = True
     relation_numbers = 2
 
     def score(self, head: Tensor, relation: Tensor, tail: Tensor) -> Tensor:

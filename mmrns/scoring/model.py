@@ -6,8 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mmrns.config import Config
 from mmrns.errors import UserError
-from mmrns.graph.answers import TAIL, Queries
+from mmrns.graph.answers import HEAD, TAIL, Queries
 from mmrns.plugins import find
 from mmrns.scoring.base import ScoringFunction
 
@@ -31,13 +32,20 @@ class EntityLookup(nn.Module):
 
 
 class KnowledgeGraphModel(nn.Module):
-    """Scores queries. Every direction-dependent choice of the package is made here."""
+    """Scores queries. Every direction-dependent choice of the package is made here.
 
-    def __init__(self, entities: EntityLookup, relations: nn.Embedding, scoring: ScoringFunction) -> None:
+    With reciprocal relations (Lacroix et al., ICML 2018) every relation has a second row for its inverse, and
+    (?, r, t) is asked as (t, inverse of r, ?): the table of relations is then 2R rows long, inverses behind.
+    """
+
+    def __init__(
+        self, entities: EntityLookup, relations: nn.Embedding, scoring: ScoringFunction, reciprocal: bool = False
+    ) -> None:
         super().__init__()
         self.entities = entities
         self.relations = relations
         self.scoring = scoring
+        self.reciprocal = reciprocal
 
     def score_answers(self, queries: Queries) -> Tensor:
         """Score of each query's true answer: (B,)."""
@@ -45,26 +53,56 @@ class KnowledgeGraphModel(nn.Module):
 
     def score_candidates(self, queries: Queries, candidates: Tensor) -> Tensor:
         """Score candidate vectors (B, n, width) as answers of their query: (B, n)."""
+        relation, direction = self.posed(queries.relation, queries.direction)
         anchor = self.entities(queries.anchor)[:, None]
-        relation = self.relations(queries.relation)[:, None]
-        if queries.direction == TAIL:
+        relation = self.relations(relation)[:, None]
+        if direction == TAIL:
             return self.scoring.score(anchor, relation, candidates)
         return self.scoring.score(candidates, relation, anchor)
 
-    def score_all(self, anchor: Tensor, relation: Tensor, direction: int) -> Tensor:
-        """Score every entity as the answer of B queries: (B, E)."""
-        vectors, relation_vectors, everything = (
-            self.entities(anchor),
-            self.relations(relation),
-            self.entities.everything(),
-        )
+    def score_all(self, anchor: Tensor, relation: Tensor, direction: int, everything: Tensor | None = None) -> Tensor:
+        """Score every entity as the answer of B queries: (B, E).
+
+        Args:
+            anchor, relation: (B,) rows.
+            direction: HEAD or TAIL.
+            everything: (E, width) vectors of all entities, when the caller has them at hand.
+        """
+        relation, direction = self.posed(relation, direction)
+        everything = self.entities.everything() if everything is None else everything
+        vectors, relation_vectors = F.embedding(anchor, everything), self.relations(relation)
         if direction == TAIL:
             return self.scoring.score_tails(vectors, relation_vectors, everything)
         return self.scoring.score_heads(everything, relation_vectors, vectors)
 
+    def posed(self, relation: Tensor, direction: int) -> tuple[Tensor, int]:
+        """The relation rows and the direction in which a query is put to the scoring function."""
+        if self.reciprocal and direction == HEAD:
+            return relation + self.relations.num_embeddings // 2, TAIL
+        return relation, direction
+
+    def cubed_norms(self, *vectors: Tensor) -> Tensor:
+        """Sum of the cubed 3-norms of vectors, of moduli where they are complex: Lacroix et al.'s N3, a scalar."""
+        total = vectors[0].new_zeros(())
+        for vector in vectors:
+            if self.scoring.complex_vectors and vector.shape[-1] == 2 * self.scoring.dim:
+                real, imaginary = vector.chunk(2, dim=-1)
+                # The smallest positive number keeps the gradient at 0 finite.
+                vector = (real.square() + imaginary.square() + torch.finfo(vector.dtype).tiny).sqrt()
+            total = total + vector.abs().pow(3).sum()
+        return total
+
 
 def build_model(
-    name: str, num_entities: int, num_relations: int, dim: int, gamma: float, options: dict[str, Any] | None = None
+    name: str,
+    num_entities: int,
+    num_relations: int,
+    dim: int,
+    gamma: float,
+    options: dict[str, Any] | None = None,
+    *,
+    reciprocal: bool = False,
+    initial_range: float = 0.0,
 ) -> KnowledgeGraphModel:
     """A freshly initialised model.
 
@@ -72,6 +110,8 @@ def build_model(
         name: scoring function, a choice of `mmrns list models` or module:Class.
         dim, gamma: dimension and margin (see Config).
         options: keyword arguments of the scoring function's own.
+        reciprocal: give every relation a row for its inverse, which asks for heads.
+        initial_range: embeddings start uniform in ± this; 0: the scoring function's own choice.
 
     Raises:
         UserError: unknown name, or options that the scoring function does not take.
@@ -81,8 +121,22 @@ def build_model(
         scoring = scoring_class(dim, gamma, **(options or {}))
     except (TypeError, ValueError) as error:
         raise UserError(f"--model-options: {name} does not take them ({error}); see its docstring") from error
-    reach = scoring.initial_range
+    reach = initial_range or scoring.initial_range
     entities = EntityLookup(num_entities, scoring.entity_numbers * dim, reach)
-    relations = nn.Embedding(num_relations, scoring.relation_numbers * dim)
+    relations = nn.Embedding(num_relations * (2 if reciprocal else 1), scoring.relation_numbers * dim)
     nn.init.uniform_(relations.weight, -reach, reach)
-    return KnowledgeGraphModel(entities, relations, scoring)
+    return KnowledgeGraphModel(entities, relations, scoring, reciprocal)
+
+
+def model_of(config: Config, num_entities: int, num_relations: int) -> KnowledgeGraphModel:
+    """The freshly initialised model of a configuration; see `build_model`."""
+    return build_model(
+        config.model,
+        num_entities,
+        num_relations,
+        config.dim,
+        config.gamma,
+        config.model_options,
+        reciprocal=config.reciprocal,
+        initial_range=config.initial_range,
+    )

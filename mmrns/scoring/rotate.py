@@ -13,6 +13,7 @@ class RotatE(ScoringFunction):
     """gamma - sum_i |h_i e^(i theta_i) - t_i|; an entity is its real parts, then its imaginary parts."""
 
     entity_numbers = 2
+    complex_vectors = True
 
     def score(self, head: Tensor, relation: Tensor, tail: Tensor) -> Tensor:
         phase = relation * (math.pi / self.initial_range)

@@ -24,9 +24,10 @@ from mmrns.files import atomic_path, read_json, write_json
 from mmrns.graph import Dataset, load_dataset
 from mmrns.memory import peak_memory_mb, tuned_process
 from mmrns.scoring import KnowledgeGraphModel
+from mmrns.training.base import Objective
 from mmrns.training.batches import Batches, derived_seed
 from mmrns.training.history import History
-from mmrns.training.objective import SampledObjective, build_objective
+from mmrns.training.objective import build_objective
 from mmrns.training.optimizer import build_optimizer, build_schedule
 from mmrns.training.run_folder import RunFolder
 from mmrns.training.state import Progress, load_state, save_state
@@ -79,11 +80,11 @@ def train(
     model, sampler = plain.model, plain.sampler
 
     # --- how long: steps and how often to look
-    steps = total_steps(config, len(dataset.train))
+    examples = plain.examples(dataset).to(device)
+    steps = total_steps(config, len(examples))
     valid_every = config.valid_every or max(1, steps // 10)
     checkpoint_every = config.checkpoint_every or valid_every
-    batches = Batches(len(dataset.train), config.batch_size, config.seed)
-    triples = torch.from_numpy(dataset.train).to(device)
+    batches = Batches(len(examples), config.batch_size, config.seed)
 
     optimizer = build_optimizer(config, plain)
     schedule = build_schedule(config, optimizer, steps)
@@ -126,7 +127,7 @@ def train(
             rows = batches.rows(step, accelerator.process_index, accelerator.num_processes)
             # Draws depend on seed, step and process alone, so that a resumed run repeats them.
             generator.manual_seed(derived_seed(config.seed, step, accelerator.process_index, 1))
-            result = objective(triples[rows.to(device)], step, generator, measure)
+            result = objective(examples[rows.to(device)], step, generator, measure)
             accelerator.backward(result.loss)
             norms = _gradient_norms(plain) if measure and log else {}
             if config.clip_gradient:
@@ -219,7 +220,8 @@ def _course(config: Config, progress: Progress, dataset: Dataset) -> dict[str, A
     return {
         "dataset": dataset.name,
         "model": config.model,
-        "sampler": config.sampler,
+        "sampler": config.sampler if config.samples else "none",
+        "objective": config.objective,
         "seed": config.seed,
         "steps": progress.step,
         "selection": {"split": "valid", "metric": f"both.{config.metric}", "step": progress.best_step},
@@ -243,9 +245,9 @@ def _readable_from_anywhere(config: Config, dataset: Dataset) -> Config:
     return config.model_copy(update=found)
 
 
-def total_steps(config: Config, num_triples: int) -> int:
-    """Steps of the run: --steps, else --epochs (100 by default) passes over train."""
-    return config.steps or math.ceil((config.epochs or 100) * num_triples / config.batch_size)
+def total_steps(config: Config, num_examples: int) -> int:
+    """Steps of the run: --steps, else --epochs (100 by default) passes over the objective's examples."""
+    return config.steps or math.ceil((config.epochs or 100) * num_examples / config.batch_size)
 
 
 def open_features(dataset: Dataset, config: Config, device: torch.device) -> FeatureStore | None:
@@ -266,7 +268,7 @@ def _validate(model: Any, dataset: Dataset, config: Config, accelerator: Acceler
     return ranking_metrics(rank_triples(model, triples, known, config.eval_memory_mb))
 
 
-def _gradient_norms(objective: SampledObjective) -> dict[str, float]:
+def _gradient_norms(objective: Objective) -> dict[str, float]:
     """2-norm of the gradient of the model's and of the sampler's parameters."""
     norms = {}
     for name, module in (("model", objective.model), ("sampler", objective.sampler)):

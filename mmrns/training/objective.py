@@ -1,97 +1,29 @@
-"""What a step minimises: L = L_kgc + beta L_con over sampled negatives (method.md section 6)."""
-
-from dataclasses import dataclass, field
+"""From a configuration to what trains."""
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from mmrns.config import Config
 from mmrns.features import FeatureStore
 from mmrns.graph import Dataset
-from mmrns.graph.answers import HEAD, TAIL, AnswerIndex, Queries
-from mmrns.losses import kgc_loss, self_adversarial_weights
-from mmrns.negatives import NegativeSampler
 from mmrns.negatives.base import SamplerContext, build_sampler
-from mmrns.scoring import KnowledgeGraphModel, build_model
+from mmrns.scoring import model_of
+from mmrns.training.all_entities import AllEntitiesObjective
+from mmrns.training.base import Objective
+from mmrns.training.sampled import SampledObjective
 
 
-@dataclass
-class StepResult:
-    """The loss to minimise and, when measured, scalars for the log."""
-
-    loss: Tensor
-    metrics: dict[str, Tensor] = field(default_factory=dict)
-
-
-class SampledObjective(nn.Module):
-    """Model and sampler trained jointly; odd steps ask for tails, even steps for heads, as RotatE's program does."""
-
-    def __init__(
-        self,
-        config: Config,
-        model: KnowledgeGraphModel,
-        sampler: NegativeSampler,
-        train_answers: AnswerIndex,
-        held_out: AnswerIndex,
-    ) -> None:
-        """Keep the parts. `held_out` (valid and test answers) only measures false negatives; it never steers."""
-        super().__init__()
-        self.config = config
-        self.model = model
-        self.sampler = sampler
-        self.train_answers = train_answers
-        self.held_out = held_out
-
-    def forward(self, triples: Tensor, step: int, generator: torch.Generator, measure: bool) -> StepResult:
-        """Loss of (B, 3) train triples at `step` (from 1)."""
-        queries = Queries.of(triples, TAIL if step % 2 else HEAD)
-        negatives = self.sampler.draw(queries, self.model, step, generator, measure)
-        vectors = negatives.vectors if negatives.vectors is not None else self.model.entities(negatives.ids)
-
-        positive = self.model.score_answers(queries)
-        negative = self.model.score_candidates(queries, vectors)
-        weights = self_adversarial_weights(negative, self.config.adversarial_temperature, negatives.valid)
-        kgc = kgc_loss(positive, negative, weights, self._triple_weights(triples, positive))
-        own = self.sampler.loss(negatives, weights)
-        loss = kgc + own
-        if self.config.regularization:
-            loss = loss + self.config.regularization * self._cubed_norm(triples)
-        if not measure:
-            return StepResult(loss)
-        with torch.no_grad():
-            metrics = {"loss": loss, "loss/kgc": kgc, "loss/sampler": own, **negatives.metrics}
-            metrics["score/positive"], metrics["score/negative"] = positive.mean(), negative.mean()
-            missed = self.held_out.contains(self.held_out.rows(queries), negatives.ids)
-            metrics["false_negative_rate"] = missed.float().mean()
-        return StepResult(loss, {name: value.detach() for name, value in metrics.items()})
-
-    def _triple_weights(self, triples: Tensor, like: Tensor) -> Tensor:
-        """RotatE's subsampling weights: 1 / sqrt(frequency of (h, r, .) + frequency of (., r, t) + 2 offset)."""
-        if not self.config.subsampling:
-            return torch.ones_like(like)
-        answers = self.train_answers
-        of_heads, of_tails = (answers.count(answers.rows(Queries.of(triples, d))) for d in (HEAD, TAIL))
-        frequency = of_heads + of_tails
-        return (frequency + 2 * self.config.subsampling_offset).to(like.dtype).rsqrt()
-
-    def _cubed_norm(self, triples: Tensor) -> Tensor:
-        """Mean over the batch of the cubed 3-norms of its vectors."""
-        head, relation, tail = triples.unbind(1)
-        entities, relations = self.model.entities(torch.cat([head, tail])), self.model.relations(relation)
-        return ((entities.abs() ** 3).sum() + (relations.abs() ** 3).sum()) / len(triples)
-
-
-def build_objective(
-    config: Config, dataset: Dataset, features: FeatureStore | None, device: torch.device
-) -> SampledObjective:
+def build_objective(config: Config, dataset: Dataset, features: FeatureStore | None, device: torch.device) -> Objective:
     """Model, sampler and objective of a configuration, freshly initialised from torch's global generator.
 
     Raises:
         UserError: an unknown model or sampler, or options that do not fit it or the graph.
     """
     answers = dataset.answers("train").to(device)
-    sizes = len(dataset.entities), len(dataset.relations)
-    model = build_model(config.model, *sizes, config.dim, config.gamma, config.model_options)
+    model = model_of(config, len(dataset.entities), len(dataset.relations))
     context = SamplerContext(answers, features, model.entities.width, model.relations.embedding_dim)
-    sampler = build_sampler(config, context)
-    return SampledObjective(config, model, sampler, answers, dataset.answers("valid", "test").to(device)).to(device)
+    if config.objective != "sampled":
+        sampler = build_sampler(config, context) if config.samples else nn.Module()
+        return AllEntitiesObjective(config, model, sampler, answers).to(device)
+    held_out = dataset.answers("valid", "test").to(device)
+    return SampledObjective(config, model, build_sampler(config, context), answers, held_out).to(device)

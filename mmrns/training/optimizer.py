@@ -6,10 +6,10 @@ import torch
 from torch.optim.lr_scheduler import LambdaLR
 
 from mmrns.config import Config
-from mmrns.training.objective import SampledObjective
+from mmrns.training.base import Objective
 
 
-def build_optimizer(config: Config, objective: SampledObjective) -> torch.optim.Optimizer:
+def build_optimizer(config: Config, objective: Objective) -> torch.optim.Optimizer:
     """The configured optimiser: embeddings at --learning-rate, the sampler's parameters at --sampler-learning-rate."""
     # PyTorch's fused kernels walk a parameter's memory as if it were contiguous: a view would move its neighbours.
     for parameter in objective.parameters():

@@ -12,7 +12,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from mmrns.errors import UserError
 from mmrns.files import atomic_path
-from mmrns.training.objective import SampledObjective
+from mmrns.training.base import Objective
 
 
 @dataclass
@@ -38,7 +38,7 @@ class Progress:
 def save_state(
     path: Path,
     progress: Progress,
-    objective: SampledObjective,
+    objective: Objective,
     optimizer: torch.optim.Optimizer,
     schedule: LambdaLR,
     accelerator: Accelerator,
@@ -58,7 +58,7 @@ def save_state(
 
 def load_state(
     path: Path,
-    objective: SampledObjective,
+    objective: Objective,
     optimizer: torch.optim.Optimizer,
     schedule: LambdaLR,
     accelerator: Accelerator,

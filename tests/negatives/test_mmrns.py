@@ -9,7 +9,7 @@ from mmrns.errors import UserError
 from mmrns.graph.answers import HEAD, TAIL, Queries
 from mmrns.negatives.pool import Pool, draw_distinct
 from mmrns.negatives.similarity import exploration_temperature, normalised_entropy, sampling_distribution
-from mmrns.training.objective import SampledObjective
+from mmrns.training.sampled import SampledObjective
 from tests.negatives import reference
 from tests.negatives.graphs import build, random_features
 

@@ -11,8 +11,8 @@ import torch
 
 from mmrns.graph.answers import TAIL, Queries
 from mmrns.negatives.pool import Pool
-from mmrns.training.objective import SampledObjective
 from mmrns.training.optimizer import build_optimizer
+from mmrns.training.sampled import SampledObjective
 from tests.negatives.graphs import InMemoryFeatures, build
 
 GROUPS, SIZE, RELATIONS, STEPS = 6, 20, 2, 120

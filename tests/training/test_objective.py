@@ -11,7 +11,7 @@ from mmrns.graph.answers import HEAD, TAIL, Queries
 from mmrns.losses import self_adversarial_weights
 from mmrns.negatives.base import SamplerContext, build_sampler
 from mmrns.scoring import build_model
-from mmrns.training.objective import SampledObjective
+from mmrns.training.sampled import SampledObjective
 from tests.negatives import reference
 from tests.tiny import ENTITIES, RELATIONS
 

@@ -17,8 +17,8 @@ from mmrns.config import Config, load_config
 from mmrns.negatives.base import SamplerContext, build_sampler
 from mmrns.scoring import build_model
 from mmrns.training.loop import total_steps
-from mmrns.training.objective import SampledObjective
 from mmrns.training.optimizer import build_optimizer, build_schedule
+from mmrns.training.sampled import SampledObjective
 from tests.tiny import ENTITIES, train_command
 
 METRICS = {"mrr", "mr", "amri", "hits@1", "hits@3", "hits@10"}
@@ -49,7 +49,7 @@ def test_the_files_of_a_run(finished_run):
 
 def test_the_keys_of_metrics_json(metrics, finished_run):
     assert set(metrics) == {
-        "dataset", "model", "sampler", "seed", "steps", "selection", "protocol", "features", "valid", "test",
+        "dataset", "model", "sampler", "objective", "seed", "steps", "selection", "protocol", "features", "valid", "test",
         "train_seconds", "steps_per_second", "peak_memory_mb",
     }  # fmt: skip
     assert (metrics["dataset"], metrics["model"], metrics["sampler"]) == ("tiny", "transe", "mmrns")

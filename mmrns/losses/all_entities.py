@@ -1,0 +1,76 @@
+"""Losses over all entities at once, with their gradient computed in the forward pass, a few rows at a time."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+# Bytes of scores handled at once: they stay in a core's cache from the first pass over them to the last.
+_BLOCK_BYTES = 1 << 20
+
+
+def cross_entropy_all(scores: Tensor, position: Tensor, answers: Tensor, smoothing: float = 0.0) -> Tensor:
+    """1vsAll: sum over (query, answer) pairs of -sum_e q_e log softmax(scores)_e, a scalar.
+
+    The target q of a pair is (1 - smoothing) on its answer and smoothing / E on every entity.
+
+    Args:
+        scores: (B, E).
+        position, answers: (K,) the pairs: row of `scores`, and entity; pairs are distinct.
+        smoothing: share of the target spread over all entities.
+    """
+    return _AllEntities.apply(scores, position, answers, smoothing, _softmax)
+
+
+def binary_cross_entropy_all(scores: Tensor, position: Tensor, answers: Tensor, smoothing: float = 0.0) -> Tensor:
+    """KvsAll: sum over queries and entities of the binary cross-entropy of sigmoid(scores) with targets y, a scalar.
+
+    y is 1 - smoothing + smoothing * k / E on the k answers of a query and smoothing * k / E elsewhere (ConvE's rule
+    spreads what the answers give up). Arguments as in `cross_entropy_all`.
+    """
+    return _AllEntities.apply(scores, position, answers, smoothing, _logistic)
+
+
+def _softmax(scores: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
+    """count * logsumexp summed over rows, and its gradient: (), (b, E)."""
+    highest = scores.amax(1, keepdim=True)
+    exponential = torch.sub(scores, highest).exp_()
+    total = exponential.sum(1, keepdim=True)
+    value = (count * (highest + total.log())).sum()
+    return value, exponential.mul_(count / total)
+
+
+def _logistic(scores: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
+    """softplus summed over rows, and its gradient: (), (b, E)."""
+    return torch.nn.functional.softplus(scores).sum(), torch.sigmoid(scores)
+
+
+class _AllEntities(torch.autograd.Function):
+    """Sum of a partition term of each row, less the targets' share of the scores. Autograd would keep four (B, E)."""
+
+    @staticmethod
+    def forward(
+        context: Any, scores: Tensor, position: Tensor, answers: Tensor, smoothing: float, partition: Any
+    ) -> Tensor:
+        num_entities = scores.shape[1]
+        count = torch.bincount(position, minlength=len(scores)).to(scores.dtype)[:, None]
+        gradient = torch.empty_like(scores)
+        value = scores.new_zeros(())
+        rows = max(1, _BLOCK_BYTES // (scores.element_size() * num_entities)) if scores.device.type == "cpu" else 2**30
+        for block, often, out in zip(scores.split(rows), count.split(rows), gradient.split(rows), strict=True):
+            term, slope = partition(block, often)
+            value += term
+            if smoothing:
+                evenly = often * (smoothing / num_entities)
+                value -= (evenly * block).sum()
+                slope -= evenly
+            out.copy_(slope)
+        value -= (1 - smoothing) * scores[position, answers].sum()
+        gradient[position, answers] -= 1 - smoothing
+        context.save_for_backward(gradient)
+        return value
+
+    @staticmethod
+    def backward(context: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        (gradient,) = context.saved_tensors
+        return gradient * gradients[0], None, None, None, None

@@ -1,0 +1,105 @@
+"""1vsAll and KvsAll: every entity is a candidate of every query, so no negatives are sampled.
+
+An example is a distinct query (anchor, relation, direction), not a triple: a query with several answers is scored
+once, which halves the work on the usual benchmarks and leaves the loss of a pass over train the same.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mmrns.config import Config
+from mmrns.graph import Dataset
+from mmrns.graph.answers import HEAD, TAIL, AnswerIndex, Queries
+from mmrns.losses import binary_cross_entropy_all, cross_entropy_all, kgc_loss, self_adversarial_weights
+from mmrns.negatives import NegativeSampler
+from mmrns.scoring import KnowledgeGraphModel
+from mmrns.training.base import Objective, StepResult
+
+
+class AllEntitiesObjective(Objective):
+    """Cross-entropy or binary cross-entropy over all entities, N3, and optionally sampled negatives beside it."""
+
+    def __init__(
+        self, config: Config, model: KnowledgeGraphModel, sampler: nn.Module, train_answers: AnswerIndex
+    ) -> None:
+        """Keep the parts. `sampler` is a NegativeSampler where --sampled-weight is above 0, else an empty module."""
+        super().__init__()
+        self.config = config
+        self.model = model
+        self.sampler = sampler
+        self.train_answers = train_answers
+
+    def examples(self, dataset: Dataset) -> Tensor:
+        """Columns anchor, relation, direction of every distinct query of train."""
+        return self.train_answers.queries().cpu()
+
+    def forward(self, examples: Tensor, step: int, generator: torch.Generator, measure: bool) -> StepResult:
+        """Loss of (B, 3) queries: anchor, relation, direction."""
+        everything = self.model.entities.everything()
+        anchor, relation, direction = examples.unbind(1)
+        totals: dict[str, Tensor] = {}
+        pairs = examples.new_zeros(())
+        for side in (HEAD, TAIL):
+            here = direction == side
+            queries = Queries(anchor[here], relation[here], anchor[here], side)
+            if not len(queries.anchor):
+                continue
+            rows = self.train_answers.rows(queries)
+            position, answers = self.train_answers.pairs(rows)
+            pairs = pairs + len(answers)
+            parts = self._all_entities(queries, position, answers, everything)
+            if self.config.sampled_weight:
+                parts |= self._sampled(queries, rows, step, generator, measure)
+            for name, value in parts.items():
+                totals[name] = totals.get(name, value.new_zeros(())) + value
+        # Sums over (query, answer) pairs become means, so that a loss weighs the same at every batch size.
+        means = {name: value / pairs for name, value in totals.items()}
+        loss = torch.stack(list(means.values())).sum()
+        if not measure:
+            return StepResult(loss)
+        metrics = {"loss": loss} | {f"loss/{name}": value for name, value in means.items()}
+        return StepResult(loss, {name: value.detach() for name, value in metrics.items()})
+
+    def _all_entities(
+        self, queries: Queries, position: Tensor, answers: Tensor, everything: Tensor
+    ) -> dict[str, Tensor]:
+        """Losses of one side's queries, each summed over its (query, answer) pairs.
+
+        Args:
+            queries: B queries.
+            position, answers: (K,) their known answers in train.
+            everything: (E, width).
+        """
+        config = self.config
+        scores = self.model.score_all(queries.anchor, queries.relation, queries.direction, everything)
+        loss = cross_entropy_all if config.objective == "1vsall" else binary_cross_entropy_all
+        losses: dict[str, Tensor] = {config.objective: loss(scores, position, answers, config.label_smoothing)}
+        if config.regularization:
+            losses["n3"] = config.regularization * self._cubed_norms(queries, position, answers, everything)
+        return losses
+
+    def _cubed_norms(self, queries: Queries, position: Tensor, answers: Tensor, everything: Tensor) -> Tensor:
+        """N3 of anchor, relation and answer of every pair: vectors of a query count once for each of its answers."""
+        relation, _ = self.model.posed(queries.relation, queries.direction)
+        often = torch.bincount(position, minlength=len(queries.anchor))[:, None].to(everything.dtype) ** (1 / 3)
+        return self.model.cubed_norms(
+            often * F.embedding(queries.anchor, everything),
+            often * self.model.relations(relation),
+            F.embedding(answers, everything),
+        )
+
+    def _sampled(
+        self, queries: Queries, rows: Tensor, step: int, generator: torch.Generator, measure: bool
+    ) -> dict[str, Tensor]:
+        """--sampled-weight times L_kgc + beta L_con of one known answer a query, summed over queries."""
+        assert isinstance(self.sampler, NegativeSampler)
+        answer, _ = self.train_answers.window(rows, 1, generator)
+        queries = queries._replace(answer=answer[:, 0])
+        negatives = self.sampler.draw(queries, self.model, step, generator, measure)
+        vectors = negatives.vectors if negatives.vectors is not None else self.model.entities(negatives.ids)
+        positive, negative = self.model.score_answers(queries), self.model.score_candidates(queries, vectors)
+        weights = self_adversarial_weights(negative, self.config.adversarial_temperature, negatives.valid)
+        kgc = kgc_loss(positive, negative, weights, torch.ones_like(positive))
+        scale = self.config.sampled_weight * len(rows)
+        return {"sampled": scale * (kgc + self.sampler.loss(negatives, weights))}

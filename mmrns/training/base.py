@@ -1,0 +1,48 @@
+"""What a training objective is: what a step minimises, and what it goes through."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from mmrns.config import Config
+from mmrns.graph import Dataset
+from mmrns.scoring import KnowledgeGraphModel
+
+
+@dataclass
+class StepResult:
+    """The loss to minimise and, when measured, scalars for the log."""
+
+    loss: Tensor
+    metrics: dict[str, Tensor] = field(default_factory=dict)
+
+
+class Objective(nn.Module, ABC):
+    """Everything that trains: the model, the sampler where there is one, and the loss over a batch of examples.
+
+    Attributes:
+        config: of the run.
+        model: what is being trained.
+        sampler: its negatives; an empty module for an objective without any.
+    """
+
+    config: Config
+    model: KnowledgeGraphModel
+    sampler: nn.Module
+
+    @abstractmethod
+    def examples(self, dataset: Dataset) -> Tensor:
+        """(N, 3) int64, what batches are cut from, in a fixed order."""
+
+    @abstractmethod
+    def forward(self, examples: Tensor, step: int, generator: torch.Generator, measure: bool) -> StepResult:
+        """Loss of (B, 3) examples.
+
+        Args:
+            examples: rows of `examples`.
+            step: optimiser step, from 1.
+            generator: the only source of randomness, on the examples' device.
+            measure: fill the result's metrics.
+        """

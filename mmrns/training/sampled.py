@@ -1,0 +1,76 @@
+"""L = L_kgc + beta L_con over sampled negatives (method.md section 6)."""
+
+import torch
+from torch import Tensor
+
+from mmrns.config import Config
+from mmrns.graph import Dataset
+from mmrns.graph.answers import HEAD, TAIL, AnswerIndex, Queries
+from mmrns.losses import kgc_loss, self_adversarial_weights
+from mmrns.negatives import NegativeSampler
+from mmrns.scoring import KnowledgeGraphModel
+from mmrns.training.base import Objective, StepResult
+
+
+class SampledObjective(Objective):
+    """Model and sampler trained jointly; odd steps ask for tails, even steps for heads, as RotatE's program does."""
+
+    sampler: NegativeSampler
+
+    def __init__(
+        self,
+        config: Config,
+        model: KnowledgeGraphModel,
+        sampler: NegativeSampler,
+        train_answers: AnswerIndex,
+        held_out: AnswerIndex,
+    ) -> None:
+        """Keep the parts. `held_out` (valid and test answers) only measures false negatives; it never steers."""
+        super().__init__()
+        self.config = config
+        self.model = model
+        self.sampler = sampler
+        self.train_answers = train_answers
+        self.held_out = held_out
+
+    def examples(self, dataset: Dataset) -> Tensor:
+        """The triples of train."""
+        return torch.from_numpy(dataset.train)
+
+    def forward(self, triples: Tensor, step: int, generator: torch.Generator, measure: bool) -> StepResult:
+        """Loss of (B, 3) train triples at `step` (from 1)."""
+        queries = Queries.of(triples, TAIL if step % 2 else HEAD)
+        negatives = self.sampler.draw(queries, self.model, step, generator, measure)
+        vectors = negatives.vectors if negatives.vectors is not None else self.model.entities(negatives.ids)
+
+        positive = self.model.score_answers(queries)
+        negative = self.model.score_candidates(queries, vectors)
+        weights = self_adversarial_weights(negative, self.config.adversarial_temperature, negatives.valid)
+        kgc = kgc_loss(positive, negative, weights, self._triple_weights(triples, positive))
+        own = self.sampler.loss(negatives, weights)
+        loss = kgc + own
+        if self.config.regularization:
+            loss = loss + self.config.regularization * self._cubed_norm(triples)
+        if not measure:
+            return StepResult(loss)
+        with torch.no_grad():
+            metrics = {"loss": loss, "loss/kgc": kgc, "loss/sampler": own, **negatives.metrics}
+            metrics["score/positive"], metrics["score/negative"] = positive.mean(), negative.mean()
+            missed = self.held_out.contains(self.held_out.rows(queries), negatives.ids)
+            metrics["false_negative_rate"] = missed.float().mean()
+        return StepResult(loss, {name: value.detach() for name, value in metrics.items()})
+
+    def _triple_weights(self, triples: Tensor, like: Tensor) -> Tensor:
+        """RotatE's subsampling weights: 1 / sqrt(frequency of (h, r, .) + frequency of (., r, t) + 2 offset)."""
+        if not self.config.subsampling:
+            return torch.ones_like(like)
+        answers = self.train_answers
+        of_heads, of_tails = (answers.count(answers.rows(Queries.of(triples, d))) for d in (HEAD, TAIL))
+        frequency = of_heads + of_tails
+        return (frequency + 2 * self.config.subsampling_offset).to(like.dtype).rsqrt()
+
+    def _cubed_norm(self, triples: Tensor) -> Tensor:
+        """Mean over the batch of the cubed 3-norms of its vectors."""
+        head, relation, tail = triples.unbind(1)
+        entities, relations = self.model.entities(torch.cat([head, tail])), self.model.relations(relation)
+        return self.model.cubed_norms(entities, relations) / len(triples)

@@ -1,0 +1,129 @@
+"""1vsall and kvsall against loops over queries and answers, and whole runs with them."""
+
+import json
+
+import pytest
+import torch
+
+from mmrns import load_dataset
+from mmrns.cli import main
+from mmrns.config import Config
+from mmrns.graph.answers import HEAD, TAIL
+from mmrns.training.objective import build_objective
+from tests.tiny import train_command
+
+
+def build(tiny_graph, **options):
+    dataset = load_dataset(tiny_graph)
+    config = Config(**({"dataset": str(tiny_graph), "objective": "1vsall", "model": "complex", "dim": 3} | options))
+    torch.manual_seed(1)
+    objective = build_objective(config, dataset, None, torch.device("cpu")).double()
+    return dataset, objective, objective.examples(dataset)
+
+
+def answers_of(dataset):
+    found = {}
+    for h, r, t in dataset.train.tolist():
+        found.setdefault((t, r, HEAD), set()).add(h)
+        found.setdefault((h, r, TAIL), set()).add(t)
+    return found
+
+
+def result(objective, examples, measure=False):
+    return objective(examples, 1, torch.Generator().manual_seed(0), measure)
+
+
+def test_examples_are_the_distinct_queries_of_train(tiny_graph):
+    dataset, _, examples = build(tiny_graph)
+    assert len(examples) == len({tuple(row) for row in examples.tolist()})
+    assert {tuple(row) for row in examples.tolist()} == set(answers_of(dataset))
+
+
+@pytest.mark.parametrize("model", ["complex", "transe"])
+@pytest.mark.parametrize("reciprocal", [False, True])
+@pytest.mark.parametrize("objective_name", ["1vsall", "kvsall"])
+def test_the_loss_is_the_sum_over_queries_and_answers(tiny_graph, model, reciprocal, objective_name):
+    dataset, objective, examples = build(tiny_graph, model=model, reciprocal=reciprocal, objective=objective_name)
+    batch, known = examples[::3], answers_of(dataset)
+    net, count = objective.model, len(dataset.relations)
+    everyone = net.entities.everything()
+    total, pairs = 0.0, 0
+    for anchor, relation, direction in batch.tolist():
+        row = relation + count if reciprocal and direction == HEAD else relation
+        vector, of_relation = everyone[anchor], net.relations.weight[row]
+        if direction == HEAD and not reciprocal:
+            scores = torch.stack([net.scoring.score(other, of_relation, vector) for other in everyone])
+        else:
+            scores = torch.stack([net.scoring.score(vector, of_relation, other) for other in everyone])
+        answers = sorted(known[anchor, relation, direction])
+        pairs += len(answers)
+        if objective_name == "1vsall":
+            total = total - sum(torch.log_softmax(scores, 0)[answer] for answer in answers)
+        else:
+            target = torch.zeros_like(scores)
+            target[answers] = 1
+            total = total + torch.nn.functional.binary_cross_entropy_with_logits(scores, target, reduction="sum")
+    torch.testing.assert_close(result(objective, batch).loss, total / pairs, rtol=1e-10, atol=0)
+
+
+def test_n3_counts_the_moduli_of_every_pair(tiny_graph):
+    dataset, objective, examples = build(tiny_graph, reciprocal=True, regularization=0.3)
+    batch, known, net = examples[:20], answers_of(dataset), objective.model
+
+    def cubes(vector):
+        real, imaginary = vector.chunk(2)
+        return (torch.complex(real, imaginary).abs() ** 3).sum()
+
+    table, relations = net.entities.table, net.relations.weight
+    total, pairs = 0.0, 0
+    for anchor, relation, direction in batch.tolist():
+        row = relation + len(dataset.relations) if direction == HEAD else relation
+        for answer in known[anchor, relation, direction]:
+            total = total + cubes(table[anchor]) + cubes(relations[row]) + cubes(table[answer])
+            pairs += 1
+    found = result(objective, batch, measure=True).metrics["loss/n3"]
+    torch.testing.assert_close(found, (0.3 * total / pairs).detach(), rtol=1e-9, atol=0)
+
+
+def test_a_batch_split_in_two_has_the_same_gradient_direction(tiny_graph):
+    _, objective, examples = build(tiny_graph, reciprocal=True)
+    gradient = torch.autograd.grad(result(objective, examples[:30]).loss, objective.model.entities.table)[0]
+    shuffled = examples[:30][torch.randperm(30, generator=torch.Generator().manual_seed(2))]
+    again = torch.autograd.grad(result(objective, shuffled).loss, objective.model.entities.table)[0]
+    torch.testing.assert_close(gradient, again, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("sampler", ["uniform", "mmrns"])
+def test_sampled_negatives_beside_all_entities_add_their_loss(tiny_graph, sampler):
+    options = {"sampler": sampler, "modalities": "structure", "num_negatives": 5, "pool_size": 20}
+    _, alone, examples = build(tiny_graph, **options)
+    _, both, _ = build(tiny_graph, **options, sampled_weight=0.5)
+    both.model.load_state_dict(alone.model.state_dict())
+    assert not list(alone.sampler.parameters())
+    found = result(both, examples[:16], measure=True).metrics
+    torch.testing.assert_close(found["loss/1vsall"], result(alone, examples[:16]).loss.detach())
+    torch.testing.assert_close(found["loss"], found["loss/1vsall"] + found["loss/sampled"])
+    assert found["loss/sampled"] > 0
+
+
+@pytest.mark.parametrize("name", ["1vsall", "kvsall"])
+def test_a_run_learns_resumes_and_predicts(tiny_graph, tmp_path, name):
+    run = tmp_path / "run"
+    options = {"model": "complex", "objective": name, "optimizer": "adagrad", "learning_rate": 0.5}
+    command = [*train_command(tiny_graph, run, sampler="mmrns", **options), "--reciprocal", "true"]
+    assert main(command) == 0
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert (metrics["objective"], metrics["sampler"]) == (name, "none")
+    history = [json.loads(line) for line in (run / "history.jsonl").read_text().splitlines()]
+    losses = [record["train/loss"] for record in history if "train/loss" in record]
+    assert losses[-1] < losses[0]
+    assert main(["evaluate", str(run)]) == 0
+    assert main(["predict", str(run), "--head", "e00", "--relation", "r0"]) == 0
+
+
+def test_the_run_folder_is_named_by_the_objective():
+    named = [
+        Config(objective=name, sampled_weight=weight, sampler="uniform").run_folder.name
+        for name, weight in (("sampled", 0), ("1vsall", 0), ("kvsall", 0.1))
+    ]
+    assert named == ["pictokg-rotate-uniform-0", "pictokg-rotate-1vsall-0", "pictokg-rotate-kvsall-uniform-0"]
