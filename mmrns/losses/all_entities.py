@@ -53,11 +53,14 @@ class _AllEntities(torch.autograd.Function):
         context: Any, scores: Tensor, position: Tensor, answers: Tensor, smoothing: float, partition: Any
     ) -> Tensor:
         num_entities = scores.shape[1]
-        count = torch.bincount(position, minlength=len(scores)).to(scores.dtype)[:, None]
+        # Sums over entities need more digits than half-precision scores have; they are widened a block at a time.
+        exact = torch.promote_types(scores.dtype, torch.float32)
+        count = torch.bincount(position, minlength=len(scores)).to(exact)[:, None]
         gradient = torch.empty_like(scores)
-        value = scores.new_zeros(())
+        value = scores.new_zeros((), dtype=exact)
         rows = max(1, _BLOCK_BYTES // (scores.element_size() * num_entities)) if scores.device.type == "cpu" else 2**30
         for block, often, out in zip(scores.split(rows), count.split(rows), gradient.split(rows), strict=True):
+            block = block.to(exact)
             term, slope = partition(block, often)
             value += term
             if smoothing:
@@ -65,7 +68,7 @@ class _AllEntities(torch.autograd.Function):
                 value -= (evenly * block).sum()
                 slope -= evenly
             out.copy_(slope)
-        value -= (1 - smoothing) * scores[position, answers].sum()
+        value -= (1 - smoothing) * scores[position, answers].to(exact).sum()
         gradient[position, answers] -= 1 - smoothing
         context.save_for_backward(gradient)
         return value
