@@ -46,6 +46,10 @@ class Config(BaseModel):
         "Model", 12.0, "margin of distance scores, score = gamma - distance; sets the initial range", gt=0
     )
 
+    encoder: str = _option(
+        "Model", "lookup", "how an entity gets its vector: a name from `mmrns list encoders`, or module:Class"
+    )
+    encoder_options: dict[str, Any] = _option("Model", {}, "options of an encoder's own, as JSON")
     reciprocal: bool = _option(
         "Model", False, "give each relation a second vector for its inverse, and ask for heads as tails of the inverse"
     )
@@ -157,7 +161,7 @@ class Config(BaseModel):
             raise ValueError("needs a number or text, not true/false")
         return value
 
-    @field_validator("model_options", "sampler_options", mode="before")
+    @field_validator("model_options", "sampler_options", "encoder_options", mode="before")
     @classmethod
     def _from_json(cls, value: Any) -> Any:
         if not isinstance(value, str):

@@ -183,10 +183,8 @@ def test_extending_runs_from_top_to_bottom(workplace, capsys):
                     assert main([*arguments, *short]) == 0, capsys.readouterr().err
                     ran.append(arguments[0])
     assert ran == [
-        "check", "train", "own_features.py", "transh.py", "train", "in_batch.py", "train",
-        "text_and_table.py", "train_with_texts.py",
+        "check", "train", "own_features.py", "transh.py", "train", "in_batch.py", "train", "gated.py", "train",
     ]  # fmt: skip
-    assert re.search(r"MRR on valid: 0\.\d{4}", capsys.readouterr().out)
     assert (workplace / "runs" / "transh" / "metrics.json").is_file()
 
     model = build_model("transh:TransH", 7, 3, 4, 6.0, {"p": 2}).double()

@@ -4,7 +4,7 @@ import argparse
 import json
 from collections.abc import Callable
 
-HELP = "list models, samplers, losses or datasets"
+HELP = "list models, samplers, encoders, losses or datasets"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,6 +42,13 @@ def _samplers() -> dict[str, str]:
     return {name: _first_line(found) for name, found in choices("mmrns.negatives", NegativeSampler).items()}
 
 
+def _encoders() -> dict[str, str]:
+    from mmrns.encoders import EntityEncoder
+    from mmrns.plugins import choices
+
+    return {name: _first_line(found) for name, found in choices("mmrns.encoders", EntityEncoder).items()}
+
+
 def _losses() -> dict[str, str]:
     import mmrns.losses
 
@@ -58,6 +65,7 @@ def _datasets() -> dict[str, str]:
 _LISTS: dict[str, Callable[[], dict[str, str]]] = {
     "models": _models,
     "samplers": _samplers,
+    "encoders": _encoders,
     "losses": _losses,
     "datasets": _datasets,
 }

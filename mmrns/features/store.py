@@ -161,6 +161,15 @@ class FeatureStore:
             mask = torch.from_numpy(np.asarray(found.mask[wanted]))
         return values.to(rows.device).float(), mask.to(rows.device).bool()
 
+    def mean_tokens(self, modality: str) -> Tensor:
+        """Mean of each entity's present tokens: (E, width) float32 on the CPU, zero where it has none."""
+        total = len(self.presence(modality))
+        blocks = []
+        for start in range(0, total, _ROWS_AT_ONCE):
+            values, mask = self.gather(modality, torch.arange(start, min(start + _ROWS_AT_ONCE, total)))
+            blocks.append((values * mask[..., None]).sum(1) / mask.sum(1, keepdim=True).clamp_min(1))
+        return torch.cat(blocks)
+
     def resident(self, device: torch.device, limit_mb: int) -> "FeatureStore":
         """A store that keeps its tensors on `device` when all of them take at most `limit_mb` megabytes (10^6 bytes).
 

@@ -105,7 +105,7 @@ def load(run: str | Path) -> TrainedModel:
     folder = RunFolder(Path(run))
     config = folder.read_config()
     entities, relations = folder.read_vocabulary()
-    model = model_of(config, len(entities), len(relations))
+    model = model_of(config, len(entities), len(relations), folder.encoder_inputs())
     step = folder.load_weights({"model": model})
     return TrainedModel(folder, config, model.eval(), entities, relations, step)
 

@@ -1,6 +1,6 @@
 """One file a scoring function, and the model that holds a graph's embeddings for it."""
 
 from mmrns.scoring.base import ScoringFunction
-from mmrns.scoring.model import EntityLookup, KnowledgeGraphModel, build_model, model_of
+from mmrns.scoring.model import KnowledgeGraphModel, build_model, model_of
 
-__all__ = ["EntityLookup", "KnowledgeGraphModel", "ScoringFunction", "build_model", "model_of"]
+__all__ = ["KnowledgeGraphModel", "ScoringFunction", "build_model", "model_of"]

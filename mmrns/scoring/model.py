@@ -1,5 +1,6 @@
-"""The model of a graph: how an entity gets its vector, a table of relations, and a scoring function over them."""
+"""The model of a graph: an encoder of its entities, a table of relations, and a scoring function over them."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -7,28 +8,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmrns.config import Config
+from mmrns.encoders import EntityEncoder, build_encoder
 from mmrns.errors import UserError
 from mmrns.graph.answers import HEAD, TAIL, Queries
 from mmrns.plugins import find
 from mmrns.scoring.base import ScoringFunction
-
-
-class EntityLookup(nn.Module):
-    """An entity's vector is its row of a trained table. Other encoders keep these two methods and the width."""
-
-    def __init__(self, num_entities: int, width: int, initial_range: float) -> None:
-        super().__init__()
-        self.width = width
-        self.table = nn.Parameter(torch.empty(num_entities, width).uniform_(-initial_range, initial_range))
-
-    def forward(self, rows: Tensor) -> Tensor:
-        """Vectors of entity rows (...): (..., width)."""
-        # F.embedding, not indexing: its backward is several times faster on CPU.
-        return F.embedding(rows, self.table)
-
-    def everything(self) -> Tensor:
-        """Vectors of all entities: (E, width)."""
-        return self.table
 
 
 class KnowledgeGraphModel(nn.Module):
@@ -39,7 +23,7 @@ class KnowledgeGraphModel(nn.Module):
     """
 
     def __init__(
-        self, entities: EntityLookup, relations: nn.Embedding, scoring: ScoringFunction, reciprocal: bool = False
+        self, entities: EntityEncoder, relations: nn.Embedding, scoring: ScoringFunction, reciprocal: bool = False
     ) -> None:
         super().__init__()
         self.entities = entities
@@ -103,6 +87,9 @@ def build_model(
     *,
     reciprocal: bool = False,
     initial_range: float = 0.0,
+    encoder: str = "lookup",
+    encoder_options: dict[str, Any] | None = None,
+    inputs: Mapping[str, Tensor] | None = None,
 ) -> KnowledgeGraphModel:
     """A freshly initialised model.
 
@@ -112,9 +99,12 @@ def build_model(
         options: keyword arguments of the scoring function's own.
         reciprocal: give every relation a row for its inverse, which asks for heads.
         initial_range: embeddings start uniform in ± this; 0: the scoring function's own choice.
+        encoder: how entities get their vectors, a choice of `mmrns list encoders` or module:Class.
+        encoder_options: keyword arguments of the encoder's own.
+        inputs: modality -> (E, D) feature vectors for the encoder.
 
     Raises:
-        UserError: unknown name, or options that the scoring function does not take.
+        UserError: unknown name, options that are not taken, or features that the encoder lacks.
     """
     scoring_class = find("--model", name, "mmrns.scoring", ScoringFunction)
     try:
@@ -122,13 +112,15 @@ def build_model(
     except (TypeError, ValueError) as error:
         raise UserError(f"--model-options: {name} does not take them ({error}); see its docstring") from error
     reach = initial_range or scoring.initial_range
-    entities = EntityLookup(num_entities, scoring.entity_numbers * dim, reach)
+    entities = build_encoder(encoder, num_entities, scoring.entity_numbers * dim, reach, inputs, encoder_options)
     relations = nn.Embedding(num_relations * (2 if reciprocal else 1), scoring.relation_numbers * dim)
     nn.init.uniform_(relations.weight, -reach, reach)
     return KnowledgeGraphModel(entities, relations, scoring, reciprocal)
 
 
-def model_of(config: Config, num_entities: int, num_relations: int) -> KnowledgeGraphModel:
+def model_of(
+    config: Config, num_entities: int, num_relations: int, inputs: Mapping[str, Tensor] | None = None
+) -> KnowledgeGraphModel:
     """The freshly initialised model of a configuration; see `build_model`."""
     return build_model(
         config.model,
@@ -139,4 +131,7 @@ def model_of(config: Config, num_entities: int, num_relations: int) -> Knowledge
         config.model_options,
         reciprocal=config.reciprocal,
         initial_range=config.initial_range,
+        encoder=config.encoder,
+        encoder_options=config.encoder_options,
+        inputs=inputs,
     )

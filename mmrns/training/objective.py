@@ -4,6 +4,7 @@ import torch
 from torch import nn
 
 from mmrns.config import Config
+from mmrns.encoders import entity_inputs
 from mmrns.features import FeatureStore
 from mmrns.graph import Dataset
 from mmrns.negatives.base import SamplerContext, build_sampler
@@ -20,7 +21,7 @@ def build_objective(config: Config, dataset: Dataset, features: FeatureStore | N
         UserError: an unknown model or sampler, or options that do not fit it or the graph.
     """
     answers = dataset.answers("train").to(device)
-    model = model_of(config, len(dataset.entities), len(dataset.relations))
+    model = model_of(config, len(dataset.entities), len(dataset.relations), entity_inputs(features))
     context = SamplerContext(answers, features, model.entities.width, model.relations.embedding_dim)
     if config.objective != "sampled":
         sampler = build_sampler(config, context) if config.samples else nn.Module()

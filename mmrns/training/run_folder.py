@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from mmrns.config import Config, dump_config, load_config
+from mmrns.encoders.base import INPUT
 from mmrns.errors import UserError
 from mmrns.files import atomic_path, is_partial, read_json, write_json, write_text
 from mmrns.graph import Dataset, Vocabulary
@@ -123,6 +124,16 @@ class RunFolder:
         }
         with atomic_path(self.model_file) as temporary:
             save_file(tensors, temporary, metadata={"step": str(step)})
+
+    def encoder_inputs(self) -> dict[str, Tensor]:
+        """Modality -> (E, D) features that the saved model's encoder was given; {} for a table alone."""
+        prefix = f"model.entities.{INPUT}"
+        try:
+            with safe_open(self.model_file, framework="pt") as stored:
+                names = [name for name in stored.keys() if name.startswith(prefix)]  # noqa: SIM118 - no mapping
+                return {name.removeprefix(prefix): stored.get_tensor(name) for name in names}
+        except (SafetensorError, OSError) as error:
+            raise UserError(f"{self.model_file}: cannot be read ({error}); restore the file or train anew") from error
 
     def load_weights(self, parts: dict[str, nn.Module]) -> int:
         """Read the parameters of the given parts back into them; returns the step they were saved at."""

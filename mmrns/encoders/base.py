@@ -1,0 +1,90 @@
+"""What an entity encoder is: vectors of some entities, or of all, from a trained table and what else it knows."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mmrns.errors import UserError
+from mmrns.features import FeatureStore
+from mmrns.plugins import find
+
+INPUT = "input_"
+"""Buffers of this prefix hold an encoder's features, so that a checkpoint is enough to predict with."""
+
+
+class EntityEncoder(nn.Module, ABC):
+    """Vectors of the entities. A subclass writes `everything`, and `forward` where some rows come cheaper than all.
+
+    Attributes:
+        width: of a vector.
+        table: (E, width) the trained part.
+    """
+
+    uses_features: ClassVar[bool] = False
+    """Features are kept as buffers `input_<modality>` (E, D) and asked for at construction."""
+
+    def __init__(
+        self, num_entities: int, width: int, initial_range: float, inputs: Mapping[str, Tensor] | None = None
+    ) -> None:
+        """Start the table uniform in ± initial_range.
+
+        Args:
+            inputs: modality -> (E, D) feature vectors, zero where an entity lacks the modality.
+        """
+        super().__init__()
+        self.width = width
+        self.table = nn.Parameter(torch.empty(num_entities, width).uniform_(-initial_range, initial_range))
+        if self.uses_features and not inputs:
+            raise ValueError("the dataset has no features to use: run mmrns extract first")
+        for name, vectors in (inputs or {}).items() if self.uses_features else ():
+            self.register_buffer(INPUT + name, vectors)
+
+    @property
+    def inputs(self) -> dict[str, Tensor]:
+        """Modality -> (E, D) feature vectors."""
+        return {name.removeprefix(INPUT): b for name, b in self.named_buffers(recurse=False) if name.startswith(INPUT)}
+
+    @abstractmethod
+    def everything(self) -> Tensor:
+        """Vectors of all entities: (E, width)."""
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """Vectors of entity rows (...): (..., width)."""
+        # F.embedding, not indexing: its backward is several times faster on CPU.
+        return F.embedding(rows, self.everything())
+
+
+def entity_inputs(features: FeatureStore | None) -> dict[str, Tensor]:
+    """The mean of each entity's present tokens: modality -> (E, D) float32, zero where it has none."""
+    return {name: features.mean_tokens(name) for name in features.modalities} if features else {}
+
+
+def build_encoder(
+    name: str,
+    num_entities: int,
+    width: int,
+    initial_range: float,
+    inputs: Mapping[str, Tensor] | None = None,
+    options: dict[str, Any] | None = None,
+) -> EntityEncoder:
+    """A freshly initialised encoder.
+
+    Args:
+        name: a choice of `mmrns list encoders`, or module:Class.
+        options: keyword arguments of the encoder's own.
+
+    Raises:
+        UserError: unknown name, options that it does not take, or features that are missing.
+    """
+    encoder_class = find("--encoder", name, "mmrns.encoders", EntityEncoder)
+    try:
+        encoder: EntityEncoder = encoder_class(num_entities, width, initial_range, inputs, **(options or {}))
+    except TypeError as error:
+        raise UserError(f"--encoder-options: {name} does not take them ({error}); see its docstring") from error
+    except ValueError as error:
+        raise UserError(f"--encoder {name}: {error}") from error
+    return encoder

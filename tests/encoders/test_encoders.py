@@ -1,0 +1,91 @@
+"""Entity encoders: every one of them agrees with itself, and what `fused` adds."""
+
+import json
+
+import pytest
+import torch
+
+from mmrns import load_dataset
+from mmrns.cli import main
+from mmrns.encoders import EntityEncoder, build_encoder, entity_inputs
+from mmrns.errors import UserError
+from mmrns.features import FeatureStore
+from mmrns.inference import load
+from mmrns.plugins import choices
+from tests.tiny import train_command, write_tiny_features, write_tiny_graph
+
+ENTITIES, WIDTH = 6, 4
+NAMES = list(choices("mmrns.encoders", EntityEncoder))
+
+
+def features():
+    torch.manual_seed(0)
+    text = torch.randn(ENTITIES, 3, dtype=torch.double)
+    text[2] = 0
+    return {"text": text, "image": torch.randn(ENTITIES, 5, dtype=torch.double)}
+
+
+def encoder(name, **options):
+    torch.manual_seed(1)
+    return build_encoder(name, ENTITIES, WIDTH, 0.5, features(), options).double()
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("rows", [[3], [2, 2, 0], [[5, 1], [0, 4]], [0, 1, 2, 3, 4, 5, 5]])
+def test_some_vectors_are_rows_of_all_in_value_and_gradient(name, rows):
+    some, everyone = encoder(name), encoder(name)
+    rows = torch.tensor(rows)
+    taken, expected = some(rows), everyone.everything()[rows]
+    torch.testing.assert_close(taken, expected)
+    (taken**2).sum().backward()
+    (expected**2).sum().backward()
+    for mine, theirs in zip(some.parameters(), everyone.parameters(), strict=True):
+        torch.testing.assert_close(mine.grad, theirs.grad)
+
+
+def test_fused_adds_a_map_of_centred_features_of_equal_length():
+    fused, given = encoder("fused", scale=0.5), features()
+    expected = fused.table.clone()
+    for name, vectors in given.items():
+        present = [e for e in range(ENTITIES) if vectors[e].any()]
+        mean = sum(vectors[e] for e in present) / len(present)
+        for e in present:
+            x = vectors[e] - mean
+            expected[e] = expected[e] + fused.project[name].weight @ (0.5 * x / x.norm())
+    torch.testing.assert_close(fused.everything(), expected)
+
+
+def test_mean_tokens_are_a_plain_mean_over_present_tokens(tiny_graph):
+    features = FeatureStore.open(load_dataset(tiny_graph))
+    for name, vectors in entity_inputs(features).items():
+        tokens, present = features.gather(name, torch.arange(len(vectors)))
+        for entity in range(len(vectors)):
+            mine = tokens[entity][present[entity]]
+            expected = mine.mean(0) if len(mine) else torch.zeros(vectors.shape[1])
+            torch.testing.assert_close(vectors[entity], expected)
+
+
+def test_a_fused_run_trains_and_predicts_without_its_features(tmp_path):
+    graph, run = write_tiny_graph(tmp_path / "graph"), tmp_path / "run"
+    write_tiny_features(graph)
+    assert main(train_command(graph, run, encoder="fused")) == 0
+    trained = load(run)
+    assert set(trained.model.entities.inputs) == {"image", "text"}
+    before = trained.predict(head="e00", relation="r0", k=3)
+    for file in ("features.safetensors", "features.json"):
+        (graph / file).unlink()
+    assert load(run).predict(head="e00", relation="r0", k=3) == before
+
+
+def test_what_is_wrong_is_told_in_one_line(capsys):
+    with pytest.raises(UserError, match="--encoder fused: the dataset has no features"):
+        build_encoder("fused", ENTITIES, WIDTH, 0.5)
+    with pytest.raises(UserError, match="--encoder-options: lookup does not take them"):
+        build_encoder("lookup", ENTITIES, WIDTH, 0.5, options={"scale": 1})
+    with pytest.raises(UserError, match="--encoder neural: unknown; choose one of fused, lookup"):
+        build_encoder("neural", ENTITIES, WIDTH, 0.5)
+
+
+def test_encoders_are_listed(capsys):
+    assert main(["list", "encoders", "--json"]) == 0
+    assert set(json.loads(capsys.readouterr().out)) == set(NAMES)
