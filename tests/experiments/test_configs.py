@@ -43,8 +43,7 @@ def take_a_step(config, tiny_graph):
     )
     optimizer = build_optimizer(config, objective)
     before = [p.detach().clone() for p in objective.model.parameters()]
-    triples = torch.from_numpy(dataset.train[:16])
-    result = objective(triples, 1, torch.Generator().manual_seed(0), measure=True)
+    result = objective(objective.examples(dataset)[:16], 1, torch.Generator().manual_seed(0), measure=True)
     result.loss.backward()
     optimizer.step()
     moved = max(
