@@ -139,6 +139,35 @@ class Config(BaseModel):
     threads: int = _option("Run", 0, "CPU threads of torch; 0: torch's default", ge=0)
     output: str = _option("Run", "", "run folder; empty: checkpoints/<dataset>-<model>-<sampler>-<seed>")
 
+    # --- what is selected, and on what
+    protocol: Literal["own", "published"] = _option(
+        "Selection",
+        "own",
+        "published: the habit of the field, all of train for a fixed number of steps, and the last weights; stands for "
+        "--validation published --selection last, and metrics.json says so. own: as these two options say",
+    )
+    selection: Literal["best", "last"] = _option(
+        "Selection",
+        "best",
+        "weights that are kept: best, those of the validation with the highest --metric; last, those of the last step, "
+        "as for a final model that trains on all of train for a number of steps found before",
+    )
+    validation: Literal["auto", "published", "held-out"] = _option(
+        "Selection",
+        "auto",
+        "triples that stand for valid: published, those of valid.txt; held-out, a slice that leaves train; auto, "
+        "held-out where more than a tenth of valid.txt lies in train or test and --selection is best",
+    )
+    held_out: float = _option(
+        "Selection",
+        0.05,
+        "size of the slice: below 1 a share of train's distinct triples, otherwise their number",
+        gt=0,
+    )
+    held_out_seed: int = _option(
+        "Selection", 0, "seed of the slice; runs of every --seed share it, so that they can be compared", ge=0
+    )
+
     # --- evaluation and bookkeeping
     valid_every: int = _option("Evaluation", 0, "steps between validations; 0: ten times a run", ge=0)
     valid_queries: int = _option(
@@ -180,8 +209,25 @@ class Config(BaseModel):
             raise ValueError("write some of image, text, structure, comma-separated, each once")
         return ",".join(names)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _protocol(cls, values: Any) -> Any:
+        if isinstance(values, dict) and values.get("protocol") == "published":
+            return {"selection": "last", "validation": "published"} | values
+        return values
+
     @model_validator(mode="after")
     def _fits(self) -> "Config":
+        if self.protocol == "published" and (self.selection, self.validation) != ("last", "published"):
+            raise ValueError(
+                f"--protocol published: goes with --selection last and --validation published, not with "
+                f"{self.selection} and {self.validation}; drop one of them"
+            )
+        if self.selection == "last" and self.patience:
+            raise ValueError(
+                f"--patience {self.patience}: stops where valid says so, which is a selection; drop it, or give "
+                "--selection best"
+            )
         if self.samples and self.sampler == "mmrns" and 0 < self.pool_size < self.num_negatives:
             raise ValueError(
                 f"--num-negatives {self.num_negatives} is larger than --pool-size {self.pool_size}: "

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from mmrns.config import Config
-from mmrns.graph import load_dataset
+from mmrns.graph.held_out import dataset_of
 from mmrns.memory import tuned_process
 from mmrns.training.batches import Batches, derived_seed
 from mmrns.training.loop import open_features
@@ -49,7 +49,7 @@ class _Stepper:
     def __init__(self, config: Config) -> None:
         self.config = config
         self.device = torch.device("cuda" if config.device != "cpu" and torch.cuda.is_available() else "cpu")
-        dataset = load_dataset(config.dataset)
+        dataset = dataset_of(config)
         torch.manual_seed(config.seed)
         self.objective = build_objective(config, dataset, open_features(dataset, config, self.device), self.device)
         self.optimizer = build_optimizer(config, self.objective)

@@ -67,13 +67,13 @@ def run(arguments: argparse.Namespace) -> None:
 
 def _answer(arguments: argparse.Namespace) -> None:
     """One question, known answers marked with the split that lists them."""
-    from mmrns.graph import load_dataset
+    from mmrns.graph.held_out import dataset_of
     from mmrns.inference import load
     from mmrns.report.tables import markdown_table
 
     trained = load(arguments.run_folder)
     try:
-        dataset = load_dataset(trained.config.dataset)
+        dataset = dataset_of(trained.config)
     except UserError as error:  # a model travels without its graph; it only cannot tell what is known
         print(f"known answers are not marked: {error}", file=sys.stderr)
         dataset = None
@@ -93,7 +93,7 @@ def _complete(arguments: argparse.Namespace) -> None:
         if getattr(arguments, name) is not None:
             raise UserError(f"--all --{name}: --all asks of every entity; leave one of them out")
 
-    from mmrns.graph import load_dataset
+    from mmrns.graph.held_out import dataset_of
     from mmrns.inference import load
     from mmrns.inference.completion import Completion
     from mmrns.inference.facts_file import check_output, write_facts
@@ -104,7 +104,7 @@ def _complete(arguments: argparse.Namespace) -> None:
     trained = load(arguments.run_folder)
     completion = Completion(
         trained,
-        load_dataset(trained.config.dataset),
+        dataset_of(trained.config),
         k=arguments.k,
         ask=arguments.questions or "type",
         method=arguments.calibration or "isotonic",

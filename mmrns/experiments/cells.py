@@ -64,7 +64,8 @@ def state_of(folder: Path, config: Config) -> State:
 def differences(kept: dict[str, Any], config: Config) -> list[str]:
     """How a run's options differ from a configuration, options of the machine left out.
 
-    Options that a run's config.yaml does not know had their default; a dataset is the same if its folder's name is.
+    Options that a run's config.yaml does not know had their default; a dataset is the same if its folder's name is,
+    and --validation auto is whatever it came to be.
     """
     wanted = config.model_dump()
     found = []
@@ -77,6 +78,8 @@ def differences(kept: dict[str, Any], config: Config) -> list[str]:
         was, now = kept.get(name, Config.model_fields[name].default), wanted[name]
         if name == "dataset":
             was, now = Path(str(was)).name, Path(str(now)).name
+        if name == "validation" and now == "auto":
+            continue
         if was != now:
             found.append(f"{name}: {as_text(was)}, the cell says {as_text(now)}")
     return found

@@ -143,8 +143,10 @@ def _part_means(results: list[Result]) -> dict[str, float | None]:
 
 
 def _rule(result: Result) -> str:
-    """What chose the checkpoint, e.g. "mrr on valid"."""
+    """What chose the checkpoint, e.g. "mrr on valid", "mrr on held-out" or "last step"."""
     selection = result.metrics["selection"]
+    if selection.get("rule") == "last":
+        return "last step"
     return f"{str(selection.get('metric')).removeprefix('both.')} on {selection['split']}"
 
 

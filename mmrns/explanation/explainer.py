@@ -14,9 +14,10 @@ from mmrns.explanation.regions import Regions, regions
 from mmrns.explanation.result import Answer, Attention, Explanation, Negative, Sampling, Side, Split
 from mmrns.explanation.sampling import distribution, masked, rebuild_sampler
 from mmrns.features import FeatureStore
-from mmrns.graph import Dataset, load_dataset
+from mmrns.graph import Dataset
 from mmrns.graph.answers import HEAD, TAIL, Queries
 from mmrns.graph.dataset import SPLITS
+from mmrns.graph.held_out import dataset_of
 from mmrns.inference import TrainedModel, load
 from mmrns.negatives.mmrns import MMRNS
 from mmrns.training.loop import open_features
@@ -42,7 +43,7 @@ class Explainer:
             UserError: not a run folder, a damaged file, or a graph that is missing or not the one of the run.
         """
         self.trained = run if isinstance(run, TrainedModel) else load(run)
-        self.dataset = dataset or load_dataset(self.trained.config.dataset)
+        self.dataset = dataset or dataset_of(self.trained.config)
         self.trained.check_fits(self.dataset)
         self.features: FeatureStore | None = open_features(self.dataset, self.trained.config, torch.device("cpu"))
         self.entities = Entities(self.dataset, self.features)
@@ -113,11 +114,7 @@ class Explainer:
 
     def known(self, queries: Queries) -> dict[int, Split]:
         """Known answers of one query by row, with the split that lists them (train before valid before test)."""
-        found: dict[int, Split] = {}
-        for split in reversed(SPLITS):
-            answers = self.dataset.answers(split)
-            found |= dict.fromkeys(answers.pairs(answers.rows(queries))[1].tolist(), split)
-        return found
+        return self.dataset.listed(queries)
 
     def attention(self, entity: int, relation: int) -> list[Attention]:
         """KCA of an entity's row under a relation's row; empty where there is none."""

@@ -9,9 +9,8 @@ from numpy.typing import NDArray
 from mmrns.errors import UserError
 from mmrns.features.mapped import MODALITIES
 from mmrns.features.store import FEATURES_FILE, MANIFEST_FILE, FeatureStore
-from mmrns.graph.check import share
 from mmrns.graph.dataset import SPLITS, Dataset
-from mmrns.graph.findings import EXAMPLES, Finding
+from mmrns.graph.findings import EXAMPLES, Finding, share
 
 
 def open_checked(dataset: Dataset, folder: Path | None) -> tuple[FeatureStore | None, list[Finding]]:

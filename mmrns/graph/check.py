@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from mmrns.graph import overlap  # noqa: F401 - registers its check
 from mmrns.graph.dataset import SPLITS, Dataset
-from mmrns.graph.findings import CHECKS, EXAMPLES, Facts, Finding, Rows, Severity, check
+from mmrns.graph.findings import CHECKS, EXAMPLES, Facts, Finding, Severity, check, share
 from mmrns.graph.relatedness import related_relations, reversed_pairs
 from mmrns.graph.statistics import CATEGORIES, relation_categories
 
@@ -54,16 +54,6 @@ def summarize(dataset: Dataset) -> dict[str, Any]:
     }
 
 
-def share(part: int, whole: int) -> str:
-    """A part and its percentage, e.g. "73 (1.0 %)"."""
-    return f"{part:,} ({100 * part / max(whole, 1):.1f} %)"
-
-
-def _lies_in(values: Rows, ascending: Rows) -> NDArray[np.bool_]:
-    """Whether each value occurs in an ascending, non-empty array."""
-    return ascending[np.searchsorted(ascending, values).clip(max=len(ascending) - 1)] == values
-
-
 @check
 def duplicate_triples(facts: Facts) -> Iterator[Finding]:
     """A triple that stands twice in one split."""
@@ -87,46 +77,6 @@ def duplicate_triples(facts: Facts) -> Iterator[Finding]:
                 for again, before in zip(repeats[:EXAMPLES], first, strict=True)
             ],
             {"rows": rows, "distinct": distinct},
-        )
-
-
-@check
-def split_overlap(facts: Facts) -> Iterator[Finding]:
-    """Triples of valid or test that another split holds too."""
-    for split in ("valid", "test"):
-        others = [other for other in SPLITS if other != split]
-        keys, distinct = facts.keys(split), facts.distinct_keys(split)
-        figures: dict[str, Any] = {"rows": len(keys), "distinct": len(distinct)}
-        clean = np.ones(len(distinct), dtype=bool)
-        shared_rows = np.zeros(len(keys), dtype=bool)
-        for other in others:
-            inside = _lies_in(distinct, facts.distinct_keys(other))
-            rows_inside = _lies_in(keys, facts.distinct_keys(other))
-            figures[f"in_{other}"], figures[f"rows_in_{other}"] = int(inside.sum()), int(rows_inside.sum())
-            clean &= ~inside
-            shared_rows |= rows_inside
-        figures["clean"] = int(clean.sum())
-        figures["clean_share"] = round(figures["clean"] / len(distinct), 6)
-        if clean.all():
-            continue
-        lie = ", ".join(
-            f"{share(figures[f'in_{other}'], len(distinct))} lie in {other} ({figures[f'rows_in_{other}']:,} rows)"
-            for other in others
-        )
-        mend = (
-            "remove them from train, or results measure memory"
-            if split == "test" and figures["in_train"]
-            else "select checkpoints on a slice held out of train, or remove the lines from valid"
-        )
-        yield Finding(
-            "split-overlap",
-            "error",
-            f"{split}.txt",
-            len(distinct) - figures["clean"],
-            f"{len(keys):,} rows, {len(distinct):,} distinct triples: {lie}, {share(figures['clean'], len(distinct))} "
-            f"are clean; {mend}",
-            facts.examples(split, np.flatnonzero(shared_rows)),
-            figures,
         )
 
 

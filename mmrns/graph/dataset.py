@@ -1,10 +1,10 @@
 """Datasets: a folder with three splits, and optionally what people see of its entities and relations."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, cast
 
 import numpy as np
 import pyarrow as pa
@@ -13,11 +13,14 @@ import torch
 
 from mmrns.errors import UserError
 from mmrns.files import read_json_lines
-from mmrns.graph.answers import AnswerIndex
+from mmrns.graph.answers import AnswerIndex, Queries
 from mmrns.graph.triples import COLUMNS, read_triples
 from mmrns.graph.vocabulary import Vocabulary
 
 SPLITS = ("train", "valid", "test")
+Split = Literal["train", "valid", "test"]
+UNUSED = "unused"
+"""Name, beside SPLITS, of known triples that a run neither trains on nor ranks."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,8 @@ class Dataset:
         entities, relations: every id that occurs in a triple of any split, sorted.
         train, valid, test: (N, 3) int64, columns head, relation, tail, in the files' order.
         records: rows of entities.jsonl by id ({} without that file); ids that occur in no triple are kept here only.
+        unused: (M, 3) known triples that are in no split, such as a valid.txt that a slice of train stands in for
+            (mmrns/graph/held_out.py); they are known answers, and that is all.
     """
 
     name: str
@@ -40,14 +45,27 @@ class Dataset:
     valid: np.ndarray
     test: np.ndarray
     records: dict[str, dict[str, Any]]
+    unused: np.ndarray = field(default_factory=lambda: np.zeros((0, 3), dtype=np.int64))
 
     def split(self, name: str) -> np.ndarray:
-        """The (N, 3) triples of "train", "valid" or "test"."""
-        return {"train": self.train, "valid": self.valid, "test": self.test}[name]
+        """The (N, 3) triples of "train", "valid", "test" or "unused"."""
+        return {"train": self.train, "valid": self.valid, "test": self.test, UNUSED: self.unused}[name]
 
     def answers(self, *splits: str) -> AnswerIndex:
-        """Known answers over the given splits (all three when none is given)."""
-        return self._answers[splits or SPLITS]
+        """Known answers over the given splits (all that is known when none is given)."""
+        return self._answers[splits or (*SPLITS, UNUSED)]
+
+    def listed(self, queries: Queries) -> "dict[int, Split]":
+        """Known answers of one query by row, with the split that lists them: train before valid before test.
+
+        Unused triples count as valid's, since that is the file they stand in.
+        """
+        found: dict[int, Split] = {}
+        for split in (UNUSED, *reversed(SPLITS)):
+            answers = self.answers(split)
+            rows = answers.pairs(answers.rows(queries))[1].tolist()
+            found |= dict.fromkeys(rows, cast("Split", "valid" if split == UNUSED else split))
+        return found
 
     @cached_property
     def _answers(self) -> "_AnswerCache":

@@ -41,6 +41,11 @@ class Finding:
     figures: dict[str, Any] = field(default_factory=dict)
 
 
+def share(part: int, whole: int) -> str:
+    """A part and its percentage, e.g. "73 (1.0 %)"."""
+    return f"{part:,} ({100 * part / max(whole, 1):.1f} %)"
+
+
 class Facts:
     """A dataset and what several checks need of it, computed once."""
 

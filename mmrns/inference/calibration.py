@@ -24,7 +24,7 @@ from mmrns.features.digests import file_sha256
 from mmrns.files import read_json, write_json
 from mmrns.graph import Dataset
 from mmrns.graph.answers import HEAD, TAIL, Queries
-from mmrns.graph.dataset import SPLITS
+from mmrns.graph.dataset import SPLITS, UNUSED
 from mmrns.inference.questions import Ask, block_size, loops_allowed, questions
 from mmrns.inference.trained import TrainedModel
 
@@ -202,7 +202,7 @@ def _sample(asked: list[Question]) -> list[Question]:
 def fingerprint(trained: TrainedModel, dataset: Dataset) -> dict[str, Any]:
     """What probabilities and predictions depend on."""
     triples = hashlib.sha256()
-    for split in SPLITS:
+    for split in (*SPLITS, UNUSED):
         triples.update(np.ascontiguousarray(dataset.split(split)).tobytes())
     return {
         "weights_sha256": file_sha256(trained.run.model_file),

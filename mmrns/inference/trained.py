@@ -10,9 +10,10 @@ from mmrns.config import Config
 from mmrns.errors import UserError
 from mmrns.evaluation import evaluate_split
 from mmrns.files import atomic_path
-from mmrns.graph import Dataset, Vocabulary, load_dataset
+from mmrns.graph import Dataset, Vocabulary
 from mmrns.graph.answers import HEAD, TAIL, Queries
-from mmrns.graph.dataset import SPLITS
+from mmrns.graph.dataset import Split
+from mmrns.graph.held_out import dataset_of
 from mmrns.scoring import KnowledgeGraphModel, model_of
 from mmrns.training.loop import open_features
 from mmrns.training.run_folder import RunFolder
@@ -33,7 +34,7 @@ class Prediction:
     id: str
     label: str
     score: float
-    known: Literal["train", "valid", "test"] | None
+    known: Split | None
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ class TrainedModel:
         best = scores.topk(min(k, len(scores)))
         known = self._known(dataset, Queries(anchor, relation_row, anchor, direction)) if dataset else {}
         return [
-            Prediction(rank, self.entities.ids[row], self.entities.labels[row], score, known.get(row))  # type: ignore[arg-type]
+            Prediction(rank, self.entities.ids[row], self.entities.labels[row], score, known.get(row))
             for rank, (score, row) in enumerate(zip(best.values.tolist(), best.indices.tolist(), strict=True), start=1)
         ]
 
@@ -87,13 +88,9 @@ class TrainedModel:
         """Raise UserError when the dataset's rows are not those the run was trained on."""
         self.run.check_fits(dataset)
 
-    def _known(self, dataset: Dataset, queries: Queries) -> dict[int, str]:
+    def _known(self, dataset: Dataset, queries: Queries) -> dict[int, Split]:
         self.check_fits(dataset)
-        known: dict[int, str] = {}
-        for split in reversed(SPLITS):
-            answers = dataset.answers(split)
-            known |= dict.fromkeys(answers.pairs(answers.rows(queries))[1].tolist(), split)
-        return known
+        return dataset.listed(queries)
 
 
 def load(run: str | Path) -> TrainedModel:
@@ -118,7 +115,7 @@ def evaluate(run: str | Path, split: Literal["valid", "test"] = "test") -> dict[
     """
     trained = load(run)
     config = trained.config
-    dataset = load_dataset(config.dataset)
+    dataset = dataset_of(config)
     trained.check_fits(dataset)
     device = torch.device("cuda" if config.device != "cpu" and torch.cuda.is_available() else "cpu")
     features = open_features(dataset, config, device)

@@ -3,6 +3,7 @@
 import contextlib
 import math
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -22,6 +23,7 @@ from mmrns.evaluation import evaluate_split, rank_triples, ranking_metrics
 from mmrns.features import FeatureStore
 from mmrns.files import atomic_path, read_json, write_json
 from mmrns.graph import Dataset, load_dataset
+from mmrns.graph.held_out import as_seen, settle_validation, slice_sha256
 from mmrns.memory import peak_memory_mb, tuned_process
 from mmrns.scoring import KnowledgeGraphModel
 from mmrns.training.base import Objective
@@ -74,7 +76,10 @@ def train(
 
     # --- what: graph, features, model, sampler, objective
     dataset = load_dataset(config.dataset)
-    config = _readable_from_anywhere(config, dataset)
+    config, why = settle_validation(_readable_from_anywhere(config, dataset), dataset)
+    if why and accelerator.is_main_process:
+        tqdm.write(why, file=sys.stderr)
+    dataset = as_seen(config, dataset)
     features = open_features(dataset, config, device)
     plain = build_objective(config, dataset, features, device)
     model, sampler = plain.model, plain.sampler
@@ -156,13 +161,13 @@ def train(
                     f"the loss is not a finite number at step {step}; lower --learning-rate or set --clip-gradient"
                 )
 
-            # --- look at valid, keep the best
+            # --- look at valid, keep the best (or, with --selection last, whatever is newest)
             if validate:
                 chosen = _validate(model, dataset, config, accelerator)
                 if log:
                     log.add("valid", step, chosen)
                 progress.since_best += 1
-                if chosen[config.metric] > progress.best_value:
+                if config.selection == "last" or chosen[config.metric] > progress.best_value:
                     progress.best_value, progress.best_step, progress.since_best = chosen[config.metric], step, 0
                     if accelerator.is_main_process:
                         run.save_weights(parts, step)
@@ -206,7 +211,7 @@ def finish(
         with atomic_path(run.ranks_file(split)) as temporary:
             table.to_parquet(temporary, index=False)
     metrics = _course(config, progress, dataset) | {
-        "protocol": {"filter": "train+valid+test", "ties": "mean"},
+        "protocol": _protocol(config, dataset),
         "features": list(features.modalities) if features else [],
         **parts,
         "peak_memory_mb": peak_memory_mb(),
@@ -224,10 +229,34 @@ def _course(config: Config, progress: Progress, dataset: Dataset) -> dict[str, A
         "objective": config.objective,
         "seed": config.seed,
         "steps": progress.step,
-        "selection": {"split": "valid", "metric": f"both.{config.metric}", "step": progress.best_step},
+        "selection": {
+            "rule": config.selection,
+            "split": {"last": "none", "best": "valid" if config.validation == "published" else "held-out"}[
+                config.selection
+            ],
+            "metric": f"both.{config.metric}" if config.selection == "best" else "none",
+            "step": progress.best_step,
+        },
         "train_seconds": round(progress.train_seconds, 3),
         "steps_per_second": round(progress.step / progress.train_seconds, 3) if progress.train_seconds else None,
     }
+
+
+def _protocol(config: Config, dataset: Dataset) -> dict[str, Any]:
+    """By which rules the numbers came about, for metrics.json."""
+    said: dict[str, Any] = {
+        "name": config.protocol,
+        "filter": "train+valid+test",  # as published: a slice held out of train counts as train here
+        "ties": "mean",
+        "validation": config.validation,
+    }
+    if config.validation == "held-out":
+        said["held_out"] = {
+            "triples": len(dataset.valid),
+            "seed": config.held_out_seed,
+            "sha256": slice_sha256(dataset),
+        }
+    return said
 
 
 def finished(run: RunFolder) -> dict[str, Any] | None:

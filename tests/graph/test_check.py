@@ -82,7 +82,7 @@ def test_overlap_counts_rows_distinct_triples_and_what_is_clean(findings):
     assert (of_valid.severity, of_valid.where, of_valid.count) == ("error", "valid.txt", 3)
     assert of_valid.figures == {
         "rows": 6, "distinct": 4, "in_train": 2, "rows_in_train": 3, "in_test": 1, "rows_in_test": 2,
-        "clean": 1, "clean_share": 0.25,
+        "clean": 1, "clean_share": 0.25, "broken": True,
     }  # fmt: skip
     assert of_valid.examples[0] == "valid.txt:1: (a, r, b)"
     assert of_valid.examples[-1] == "valid.txt:6: (c, r, b)"

@@ -54,11 +54,13 @@ def test_the_keys_of_metrics_json(metrics, finished_run):
     }  # fmt: skip
     assert (metrics["dataset"], metrics["model"], metrics["sampler"]) == ("tiny", "transe", "mmrns")
     assert (metrics["seed"], metrics["steps"]) == (0, 30)
-    assert set(metrics["selection"]) == {"split", "metric", "step"}
+    assert set(metrics["selection"]) == {"rule", "split", "metric", "step"}
     assert metrics["selection"]["split"] == "valid"
     with safe_open(finished_run / "model.safetensors", framework="pt") as stored:
         assert stored.metadata() == {"step": str(metrics["selection"]["step"])}
-    assert set(metrics["protocol"]) == {"filter", "ties"}
+    assert metrics["protocol"] == {
+        "name": "own", "filter": "train+valid+test", "ties": "mean", "validation": "published"
+    }  # fmt: skip
     for split in ("valid", "test"):
         assert set(metrics[split]) >= PARTS
         assert all(set(part) == METRICS | {"count"} for part in metrics[split].values())
