@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mmrns.config import Config, flag, load_config
+from mmrns.config import flag, load_config
 from mmrns.errors import UserError
 
 if TYPE_CHECKING:
@@ -58,11 +58,13 @@ def run(arguments: argparse.Namespace) -> None:
     """Run what is missing, or list it, or make the tables."""
     from mmrns.experiments.cells import MACHINE_OPTIONS, launch_mmrns, run_cells
     from mmrns.experiments.grid import find_grid, load_grid
+    from mmrns.experiments.settings import read_settings
 
     if arguments.seeds is not None and arguments.seeds < 1:
         raise UserError(f"--seeds {arguments.seeds}: must be at least 1")
     grid = load_grid(find_grid(arguments.name))
-    given = _given(arguments.set)
+    given = read_settings(arguments.set, without=("seed", "output"))
+    load_config(given)
     changes = {name: value for name, value in given.items() if name not in MACHINE_OPTIONS}
     if changes and arguments.table:
         raise UserError(f"--set {next(iter(changes))}: would change what the rows of --table mean; put it in the grid")
@@ -83,19 +85,6 @@ def run(arguments: argparse.Namespace) -> None:
     if failed:
         raise UserError(f"{len(failed)} of {len(chosen)} runs failed; {'; '.join(failed)}")
     print(f"{len(chosen)} runs below {runs}; tables: mmrns reproduce {arguments.name} --table")
-
-
-def _given(settings: list[str]) -> dict[str, str]:
-    """OPTION=VALUE as a mapping of options to text, checked against Config."""
-    given = {}
-    for setting in settings:
-        name, equals, value = setting.partition("=")
-        name = name.removeprefix("--").replace("-", "_")
-        if not equals or name not in Config.model_fields or name in ("seed", "output"):
-            raise UserError(f"--set {setting}: needs OPTION=VALUE, an option of mmrns train other than seed and output")
-        given[name] = value
-    load_config(given)
-    return given
 
 
 def _list(chosen: "list[tuple[Cell, int]]", runs: Path, as_json: bool) -> None:

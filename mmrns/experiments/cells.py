@@ -122,7 +122,7 @@ def run_cells(
         require_features(grid, cell)
     failed = []
     for number, (cell, seed, folder) in enumerate(todo, start=1):
-        with _claimed(folder) as free:
+        with claimed(folder) as free:
             if not free:
                 say(f"[{number}/{len(todo)}] {cell.name} seed {seed}: another process is at it")
                 continue
@@ -160,17 +160,27 @@ def require_features(grid: Grid, cell: Cell) -> None:
 
 
 @contextlib.contextmanager
-def _claimed(folder: Path) -> Iterator[bool]:
-    """Whether this process may work on a run folder; the lock goes with the process, however that ends."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with (folder.parent / f".{folder.name}.lock").open("w") as lock:
+def claimed(path: Path, wait: bool = False) -> Iterator[bool]:
+    """Whether this process may work on a file or folder; the lock goes with the process, however that ends.
+
+    Args:
+        path: what is worked on; the lock is a file beside it.
+        wait: until it is free, instead of yielding False when it is not.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with lock_file(path).open("w") as lock:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+            fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
             yield False
             return
         os.set_inheritable(lock.fileno(), True)  # a run that outlives this process keeps its lock
         yield True
+
+
+def lock_file(path: Path) -> Path:
+    """The file that holds the lock of a file or folder."""
+    return path.with_name(f".{path.name}.lock")
 
 
 def launch_mmrns(arguments: list[str]) -> int:

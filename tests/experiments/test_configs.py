@@ -1,5 +1,6 @@
 """Every configuration that the project ships: it loads, says what it claims, and takes a step."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,8 @@ from mmrns.config import load_config
 from mmrns.config_file import read_config_file
 from mmrns.experiments.grid import load_grid
 from mmrns.experiments.published import METRICS, published_row, published_rows
+from mmrns.experiments.search_space import load_search_space
+from mmrns.experiments.tuning_record import unequal_pairs
 from mmrns.graph import load_dataset
 from mmrns.training.loop import open_features
 from mmrns.training.objective import build_objective
@@ -121,3 +124,36 @@ ROWS = [cell for cell in load_grid(CONFIGS / "grids/ablation.yaml").cells if cel
 def test_a_row_of_the_ablation_takes_a_step(cell, tiny_graph):
     result, moved = take_a_step(cell.config(), tiny_graph)
     assert torch.isfinite(result.loss) and 0 < moved < 1
+
+
+SPACES = sorted(p for p in (CONFIGS / "search").glob("*-*.yaml"))
+
+
+@pytest.mark.parametrize("file", SPACES, ids=lambda p: p.stem)
+@pytest.mark.parametrize("dataset", DATASETS)
+def test_a_space_fits_its_configuration_and_holds_its_own_values(file, dataset):
+    config_file = CONFIGS / dataset / file.name
+    space = load_search_space(file, config_file)
+    assert space.outside(space.own_values(load_config({}, config_file))) == []
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_the_search_of_mmrns_is_that_of_uniform_and_the_sampler(model):
+    uniform, mmrns = (
+        load_search_space(CONFIGS / f"search/{model}-{s}.yaml", CONFIGS / f"mkg-y/{model}-{s}.yaml").described()
+        for s in ("uniform", "mmrns")
+    )
+    assert {name: mmrns[name] for name in uniform} == uniform
+    assert set(mmrns) - set(uniform) == set(read_config_file(CONFIGS / "search/sampler.yaml").values)
+
+
+def test_recorded_pairs_have_as_many_trials():
+    files = (CONFIGS.parent / "results/tune").glob("*/search.json")
+    assert unequal_pairs([json.loads(file.read_text(encoding="utf-8")) for file in files]) == []
+
+
+@pytest.mark.parametrize(("counted", "says"), [(12, []), (11, ["m: 11 trials, its pair u 12"])])
+def test_a_pair_with_another_number_of_trials_is_found(counted, says):
+    uniform = {"study": "u", "pair": "", "counted": 12}
+    assert unequal_pairs([{"study": "m", "pair": "u", "counted": counted}, uniform]) == says
+    assert unequal_pairs([{"study": "m", "pair": "u", "counted": counted}]) == [f"m: {counted} trials, its pair u none"]
