@@ -126,10 +126,10 @@ def _complete(arguments: argparse.Namespace) -> None:
 def _quality(quality: dict[str, Any]) -> str:
     """What held-out facts say of such a list, in two lines."""
     shown = [row for row in quality["precision_at"] if row["k"] in (10, 100, 1000)]
-    precision = ", ".join(f"{row['precision']:.3f} of the first {row['k']}" for row in shown)
+    precision = ", ".join(f"{row['precision']:.3f} of the first {row['k']}" for row in shown) or "too few to tell"
     errors = quality["errors"]
     return (
-        f"held-out check ({quality['split']}, {quality['held_out']} facts): found {precision}\n"
-        f"probabilities: {errors['expected']:.0f} facts expected true and {errors['observed']} were, "
+        f"check against the {quality['held_out']} facts of {quality['split']}: true are {precision}\n"
+        f"answers of {quality['split']}: {errors['expected']:.0f} expected true and {errors['observed']} are, "
         f"calibration error {errors['ece']:.4f} (calibration.json)"
     )

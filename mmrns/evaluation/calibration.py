@@ -1,19 +1,20 @@
 """From scores to probabilities, fitted on held-out facts; and how good such probabilities are.
 
-A proposed fact is described by its score, by its share of its question (a temperature softmax), and by how many known
-answers its two questions have already, none above all, judged for its relation and direction: a language may have a
-second country, a country hardly a second week. A logistic regression of these (Platt, 1999, with more than the score)
-orders facts across questions; isotonic regression (Zadrozny and Elkan, KDD 2002) makes probabilities of that order. The
-temperature is that of Guo et al. (ICML 2017): it minimises the negative log-likelihood of the held-out answers. Of two
-facts alike in all but the score, the one that scores higher never gets the lower probability.
+A proposed fact is described by its share of its question, a softmax of the scores at a temperature (Guo et al., ICML
+2017: the one that minimises the negative log-likelihood of held-out answers), and by how many known answers its two
+questions have already, none above all, judged for its relation and direction: a language may have a second country, a
+country hardly a second week. A logistic regression of these (Platt, 1999, with more than the score) orders facts across
+questions; isotonic regression (Zadrozny and Elkan, KDD 2002) makes probabilities of that order. Of two answers to one
+question whose other questions have as many known answers, the one that scores higher never gets the lower probability.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
+from scipy import sparse, stats
+from scipy.special import expit
 from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 
@@ -21,16 +22,11 @@ from mmrns.errors import UserError
 from mmrns.evaluation.candidates import Candidates
 
 Method = Literal["isotonic", "logistic"]
-METHODS: tuple[Method, ...] = ("isotonic", "logistic")
 
 # Below this many true facts there is nothing to fit.
 LEAST_TRUE = 5
 # Relations with fewer true facts than this are given the threshold of all relations together.
 LEAST_FOR_THRESHOLD = 10
-# Inverse of the weight of the L2 penalty; scikit-learn's own default.
-_PENALTY_C = 1.0
-# Features of the score come first among a candidate's numbers.
-_OF_SCORE = 2
 
 
 @dataclass(frozen=True)
@@ -40,21 +36,19 @@ class Calibrator:
     Attributes:
         method: "isotonic" (on the logistic order) or "logistic".
         temperature: of the share.
-        score_scale: the score is divided by it.
-        weights: of score, share, log(1 + known), log(1 + other known), no known, no other known. The first two are not
-            negative, so that a higher score never counts against a fact.
+        weights: of share, log(1 + known), log(1 + other known), no known, no other known. The first is not negative,
+            so that a higher score never counts against a fact.
         intercept: of everything.
-        by_relation: three (2 R,) lists of intercepts, of relation r asked in direction d at 2 r + d: always; where the
-            question has no known answer; where the other question has none.
+        by_relation: (6 R,) intercepts: 2 r + d for relation r asked in direction d; 2 R + 2 r + d where the question
+            has no known answer; 4 R + 2 r + d where the other question has none.
         knots: of the isotonic step function, log-odds and probabilities; empty for "logistic".
     """
 
     method: Method
     temperature: float
-    score_scale: float
     weights: list[float]
     intercept: float
-    by_relation: list[list[float]]
+    by_relation: list[float]
     knots: tuple[list[float], list[float]]
 
     @classmethod
@@ -77,49 +71,38 @@ class Calibrator:
                 f"--calibration {method}: valid holds {positives} of the {len(true)} facts proposed, too few to judge "
                 "probabilities by; give --calibration none, or more facts in valid.txt"
             )
-        scale = float(candidates.score.std()) or 1.0
-        numbers, one_hot = _features(candidates, scale, num_relations)
-        # A feature of the score that would count against a higher one is left out.
-        used = list(range(numbers.shape[1]))
-        while True:
-            features = sparse.hstack([sparse.csr_array(numbers[:, used]), one_hot]).tocsr()
-            # Newton's method takes a dozen steps where others stop short of the optimum.
-            model = LogisticRegression(C=_PENALTY_C, solver="newton-cholesky").fit(features, true)
-            wrong = [at for at, weight in zip(used, model.coef_[0], strict=False) if at < _OF_SCORE and weight < 0]
-            if not wrong:
-                break
-            used.remove(wrong[0])
-        weights = np.zeros(numbers.shape[1])
-        weights[used] = model.coef_[0, : len(used)]
+        features = _features(candidates, num_relations)
+        # Newton's method takes a dozen steps where others stop short of the optimum.
+        model = LogisticRegression(solver="newton-cholesky").fit(features, true)
+        if model.coef_[0, 0] < 0:  # a share that counts against facts is noise of an untrained model: leave it out
+            features = features.multiply(np.arange(features.shape[1]) > 0).tocsr()
+            model.fit(features, true)
+        numbers = features.shape[1] - 6 * num_relations
         fitted = cls(
             method=method,
             temperature=temperature,
-            score_scale=scale,
-            weights=weights.tolist(),
+            weights=model.coef_[0, :numbers].tolist(),
             intercept=float(model.intercept_[0]),
-            by_relation=model.coef_[0, len(used) :].reshape(3, 2 * num_relations).tolist(),
+            by_relation=model.coef_[0, numbers:].tolist(),
             knots=([], []),
         )
         if method == "logistic":
             return fitted
-        # The rule of succession bounds what so many facts can tell apart from never and always.
-        least, most = 1 / (len(true) + 2), 1 - 1 / (positives + 2)
-        isotonic = IsotonicRegression(y_min=least, y_max=most, out_of_bounds="clip")
-        isotonic.fit(fitted.log_odds(candidates), true)
-        knots = isotonic.X_thresholds_.tolist(), isotonic.y_thresholds_.tolist()
-        return cls(**{**asdict(fitted), "knots": knots})
+        # Laplace's rule of succession at both ends: as if one fact more had been seen there that goes against them.
+        log_odds = fitted.log_odds(candidates)
+        isotonic = IsotonicRegression(out_of_bounds="clip")
+        isotonic.fit(np.append(log_odds, [log_odds.min(), log_odds.max()]), np.append(true, [True, False]))
+        return replace(fitted, knots=(isotonic.X_thresholds_.tolist(), isotonic.y_thresholds_.tolist()))
 
     def log_odds(self, candidates: Candidates) -> NDArray[np.float64]:
-        """(N,) of the logistic regression: the order of facts across questions, without ties."""
-        numbers, one_hot = _features(candidates, self.score_scale, len(self.by_relation[0]) // 2)
-        found: NDArray[np.float64] = numbers @ np.asarray(self.weights) + self.intercept
-        return found + one_hot @ np.concatenate(self.by_relation)
+        """(N,) of the logistic regression: the order of facts across questions, without the isotonic one's ties."""
+        features = _features(candidates, len(self.by_relation) // 6)
+        found: NDArray[np.float64] = features @ np.array([*self.weights, *self.by_relation]) + self.intercept
+        return found
 
     def probability(self, log_odds: NDArray[np.float64]) -> NDArray[np.float64]:
         """Probabilities (N,) of log-odds (N,); never falling."""
-        if not self.knots[0]:
-            return 1 / (1 + np.exp(-log_odds))
-        return np.interp(log_odds, *self.knots)
+        return np.interp(log_odds, *self.knots) if self.method == "isotonic" else expit(log_odds)
 
     def as_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -127,26 +110,23 @@ class Calibrator:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "Calibrator":
-        """Undo `as_json`; raises TypeError or KeyError for anything else."""
+        """Undo `as_json`; raises TypeError, ValueError or KeyError for anything else."""
         first, second = values["knots"]
         return cls(**{**values, "knots": (list(first), list(second))})
 
 
-def _features(candidates: Candidates, scale: float, num_relations: int) -> tuple[NDArray[np.float64], sparse.csr_array]:
-    """What the regression sees of N candidates: numbers (N, 6), and (N, 6 R) which relation and direction.
-
-    The second holds three times the same: always, where there is no known answer, where the other question has none.
-    """
+def _features(candidates: Candidates, num_relations: int) -> sparse.csr_array:
+    """What the regression sees of N candidates: (N, 5 + 6 R), columns as `weights` and then `by_relation`."""
     none, other_none = candidates.known == 0, candidates.other_known == 0
     counts = np.log1p(candidates.known), np.log1p(candidates.other_known)
-    numbers = np.stack([candidates.score / scale, candidates.share, *counts, none, other_none], axis=1)
+    numbers = np.stack([candidates.share, *counts, none, other_none], axis=1)
+    rows, width = np.arange(len(candidates)), 2 * num_relations
     place = 2 * candidates.relation + candidates.direction
-    width = 2 * num_relations
-    column = np.stack([place, place + width, place + 2 * width], axis=1).ravel()
-    row = np.repeat(np.arange(len(place)), 3)
-    there = np.stack([np.ones_like(none), none, other_none], axis=1).ravel()
-    shape = len(place), 3 * width
-    return numbers, sparse.csr_array((np.ones(int(there.sum())), (row[there], column[there])), shape=shape)
+    one_hot = [
+        sparse.csr_array((where.astype(np.float64), (rows, place)), shape=(len(rows), width))
+        for where in (np.ones_like(none), none, other_none)
+    ]
+    return sparse.hstack([sparse.csr_array(numbers), *one_hot]).tocsr()
 
 
 def reliability(
@@ -174,19 +154,10 @@ def reliability(
     for number in np.unique(part):
         inside = part == number
         count, hits = int(inside.sum()), int(y[inside].sum())
-        low, high = wilson(hits, count)
-        found.append(
-            {"mean": float(p[inside].mean()), "observed": hits / count, "low": low, "high": high, "count": count}
-        )
+        low, high = stats.binomtest(hits, count).proportion_ci(method="wilson")
+        ends = {"low": float(low), "high": float(high)}
+        found.append({"mean": float(p[inside].mean()), "observed": hits / count, **ends, "count": count})
     return found
-
-
-def wilson(hits: int, count: int, z: float = 1.959964) -> tuple[float, float]:
-    """Wilson's interval of a share (1927), 95 % by default."""
-    share, z2 = hits / count, z * z
-    middle = (share + z2 / (2 * count)) / (1 + z2 / count)
-    half = z / (1 + z2 / count) * float(np.sqrt(share * (1 - share) / count + z2 / (4 * count * count)))
-    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def calibration_errors(

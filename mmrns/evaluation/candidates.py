@@ -1,9 +1,10 @@
 """New facts that a model proposes: for each question, its best answers that are not known already."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -38,15 +39,9 @@ class Candidates:
     def __len__(self) -> int:
         return len(self.head)
 
-    def __getitem__(self, rows: NDArray[np.int64] | NDArray[np.bool_]) -> "Candidates":
-        return Candidates(*(getattr(self, field.name)[rows] for field in fields(self)))
-
     @classmethod
     def joined(cls, parts: list["Candidates"]) -> "Candidates":
-        """All parts below one another."""
-        if not parts:
-            whole, real = np.zeros(0, dtype=np.int64), np.zeros(0)
-            return cls(whole, whole, whole, whole, real, real, whole, whole)
+        """All parts, of which there must be one, below one another."""
         return cls(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(cls)))
 
     def true_in(self, answers: AnswerIndex) -> NDArray[np.bool_]:
@@ -124,8 +119,20 @@ def _best(scores: Tensor, queries: Queries, known: AnswerIndex, k: int, temperat
     )
 
 
-def in_blocks(questions: list[Question], size: int) -> Iterator[Question]:
+def in_blocks(questions: Iterable[Question], size: int) -> Iterator[Question]:
     """The same questions in blocks of at most `size` anchors."""
     for part in questions:
         for start in range(0, len(part.anchors), size):
             yield Question(part.direction, part.relation, part.anchors[start : start + size])
+
+
+def best_facts(facts: pd.DataFrame, top: int | None = None) -> pd.DataFrame:
+    """The `top` facts (all without it) in falling "order", each once: both of its questions may have proposed it.
+
+    Args:
+        facts: columns "order", "head", "relation", "tail", "direction" and others. Equal orders are told apart by
+            the four others, so the answer does not depend on the order of the rows.
+    """
+    keys = ["order", "head", "relation", "tail", "direction"]
+    ranked = facts.sort_values(keys, ascending=[False, True, True, True, True], ignore_index=True)
+    return ranked.drop_duplicates(["head", "relation", "tail"]).head(len(ranked) if top is None else top)

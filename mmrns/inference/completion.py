@@ -2,40 +2,23 @@
 
 import hashlib
 import json
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator
+from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
-from tqdm import tqdm
+import pandas as pd
 
 from mmrns.errors import UserError
-from mmrns.evaluation.candidates import Candidates, Question, in_blocks, propose
+from mmrns.evaluation.calibration import Method
+from mmrns.evaluation.candidates import Question, in_blocks, propose
 from mmrns.graph import Dataset
 from mmrns.inference.calibration import PRECISIONS, calibration, fingerprint
-from mmrns.inference.questions import Ask, block_size, loops_allowed, questions
+from mmrns.inference.questions import Ask, Questions, block_size, loops_allowed
 from mmrns.inference.trained import TrainedModel
 
 
-@dataclass(frozen=True)
-class Facts:
-    """Proposed facts, best first.
-
-    Attributes:
-        candidates: the facts.
-        probability: (N,) calibrated, or NaN without a calibration.
-    """
-
-    candidates: Candidates
-    probability: NDArray[np.float64]
-
-
 class Completion:
-    """All new facts of a graph that a run proposes, block of questions by block, and where an interrupted one stood.
-
-    Blocks of questions are kept as files in a folder beside the output until the end. The same call finds them again,
-    so a killed completion goes on, and gives the same output.
-    """
+    """All new facts of a graph that a run proposes, block of questions by block."""
 
     def __init__(
         self,
@@ -44,7 +27,7 @@ class Completion:
         *,
         k: int = 10,
         ask: Ask = "type",
-        method: str = "isotonic",
+        method: Method | Literal["none"] = "isotonic",
         precision: float | None = None,
         relation: str | None = None,
         progress: bool = False,
@@ -53,8 +36,8 @@ class Completion:
 
         Args:
             k: answers a question at most.
-            ask: which questions (see `questions`).
-            method: "isotonic", "logistic" or "none".
+            ask: which questions (see `Questions`).
+            method: how scores become probabilities.
             precision: keep only facts from the threshold on at which their relation reaches it; one of PRECISIONS.
             relation: ask of this relation only (id or label).
             progress: show bars on standard error, when that is a terminal.
@@ -64,59 +47,46 @@ class Completion:
         """
         if k < 1:
             raise UserError(f"-k {k}: ask for at least 1 answer a question")
-        if precision is not None and (precision not in PRECISIONS or method == "none"):
-            given = f"--precision {precision}"
-            if method == "none":
-                raise UserError(f"{given}: needs probabilities; leave --calibration none out")
-            raise UserError(f"{given}: give one of {', '.join(map(str, PRECISIONS))}")
+        if precision is not None and method == "none":
+            raise UserError(f"--precision {precision}: needs probabilities; leave --calibration none out")
+        if precision is not None and precision not in PRECISIONS:
+            raise UserError(f"--precision {precision}: give one of {', '.join(map(str, PRECISIONS))}")
         trained.check_fits(dataset)
-        self.trained, self.dataset, self.k, self.progress = trained, dataset, k, progress
         only = None if relation is None else trained.relations.find(relation, "--relation")
+        self.trained, self.dataset, self.k, self.progress = trained, dataset, k, progress
+        self.questions = Questions(dataset, ask, only)
+        if not self.questions.number:
+            raise UserError(f"--relation {relation}: train has no fact of it, so there is nothing to ask")
         self.calibration = None if method == "none" else calibration(trained, dataset, ask, method, progress)
-        asked = [part for part in questions(dataset, ask) if only is None or part.relation == only]
-        self.blocks = list(in_blocks(asked, block_size(trained, dataset)))
         self._loops = loops_allowed(dataset)
+        self._block_size = block_size(trained, k)
         self._least = np.zeros(len(dataset.relations))
         if self.calibration is not None and precision is not None:
             of_relation = self.calibration.thresholds[str(precision)]
             self._least = np.array([np.inf if (t := of_relation[r]) is None else t for r in dataset.relations.ids])
-        self.made_from = fingerprint(trained, dataset) | {
-            "k": k,
-            "ask": ask,
-            "method": method,
-            "precision": precision,
-            "relation": only,
-            "blocks": len(self.blocks),
-        }
+        decides = {"k": k, "method": method, "precision": precision, "block_size": self._block_size}
+        made_from = fingerprint(trained, dataset, self.questions) | decides
+        self.sha256 = hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()
+        """Fingerprint of everything that decides the facts and their blocks."""
 
-    @property
-    def num_questions(self) -> int:
-        """Questions in all blocks."""
-        return sum(len(block.anchors) for block in self.blocks)
+    def blocks(self) -> Iterator[Question]:
+        """The questions, as many at once as memory allows; always the same."""
+        return in_blocks(self.questions, self._block_size)
 
-    def facts(self, block: Question) -> Facts:
-        """The new facts of one block of questions, question by question, best first within each."""
-        temperature = self.calibration.calibrator.temperature if self.calibration else 1.0
+    def facts(self, block: Question) -> pd.DataFrame:
+        """The new facts of a block, question by question, best first within each.
+
+        Returns:
+            A row a fact: "head", "relation", "tail" (rows of the vocabularies), "direction" asked, "score",
+            "probability" (NaN without calibration), and "order": what facts of different questions are ordered by,
+            the log-odds, or without calibration the log-share of the question.
+        """
+        calibrator = self.calibration.calibrator if self.calibration else None
+        temperature = calibrator.temperature if calibrator else 1.0
         known = [self.dataset.answers()]
         (found,) = propose(self.trained.model, block, known, self.k, temperature, bool(self._loops[block.relation]))
-        if self.calibration is None:
-            return Facts(found, np.full(len(found), np.nan))
-        calibrator = self.calibration.calibrator
-        probability = calibrator.probability(calibrator.log_odds(found))
-        keep = probability >= self._least[found.relation]
-        return Facts(found[keep], probability[keep])
-
-    def order(self, candidates: Candidates) -> NDArray[np.float64]:
-        """What facts of different questions are ordered by: calibrated log-odds, or the share of the question."""
-        return self.calibration.calibrator.log_odds(candidates) if self.calibration else candidates.share
-
-    def fingerprint(self) -> str:
-        """Of all that decides the blocks' facts."""
-        return hashlib.sha256(json.dumps(self.made_from, sort_keys=True).encode()).hexdigest()
-
-    def bar(self, done: int) -> Any:
-        """A progress bar over questions."""
-        return tqdm(
-            total=self.num_questions, initial=done, desc="predict", unit="question",
-            disable=None if self.progress else True,
-        )  # fmt: skip
+        order = calibrator.log_odds(found) if calibrator else found.share
+        columns = {name: getattr(found, name) for name in ("head", "relation", "tail", "direction", "score")}
+        probability = calibrator.probability(order) if calibrator else np.full(len(found), np.nan)
+        facts = pd.DataFrame(columns | {"probability": probability, "order": order})
+        return facts[probability >= self._least[found.relation]] if calibrator else facts

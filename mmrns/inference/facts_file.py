@@ -1,39 +1,40 @@
 """Files of proposed facts: Parquet, TSV and N-Triples, written block by block, resumable, never half-written."""
 
-import itertools
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import quote
 
-import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow.lib import ArrowException
+from tqdm import tqdm
 
 from mmrns.errors import UserError
-from mmrns.evaluation.candidates import Candidates
+from mmrns.evaluation.candidates import best_facts
 from mmrns.files import atomic_path, read_json, write_json
 from mmrns.graph import Dataset
 from mmrns.graph.answers import TAIL
-from mmrns.inference.calibration import distinct
-from mmrns.inference.completion import Completion, Facts
+from mmrns.inference.completion import Completion
 
-FORMATS = {".parquet": "Parquet", ".tsv": "TSV", ".nt": "N-Triples"}
-COLUMNS = ("head", "relation", "tail", "head_label", "relation_label", "tail_label", "asked", "score", "probability")
+SCHEMA = pa.schema(
+    [(name, pa.string()) for name in ("head", "relation", "tail", "head_label", "relation_label", "tail_label")]
+    + [("asked", pa.string()), ("score", pa.float32()), ("probability", pa.float64())]
+)
+"""Columns of a file of facts; "asked" is the side that was asked for, "probability" null without calibration."""
 
 _ROWS_AT_ONCE = 50_000
-_NUMBERS = ("head", "relation", "tail", "direction", "score", "share", "known", "other_known")
 _BLANKS = re.compile(r"[\t\r\n]+")
-_ABSOLUTE_IRI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[^\x00-\x20<>\"{}|^`\\]+")
+_ABSOLUTE_IRI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\x00-\x20<>\"{}|^`\\]+")
 
 
 def check_output(output: Path, top: int) -> None:
     """Raise UserError for an unknown suffix, a folder, or a negative `top`: before the work, not after it."""
-    if output.suffix.lower() not in FORMATS:
-        raise UserError(f"--output {output}: end its name in {', '.join(FORMATS)} ({', '.join(FORMATS.values())})")
+    if output.suffix.lower() not in _WRITERS:
+        raise UserError(f"--output {output}: end its name in .parquet, .tsv or .nt (N-Triples)")
     if output.is_dir():
         raise UserError(f"--output {output}: is a folder; give a file")
     if top < 0:
@@ -41,7 +42,10 @@ def check_output(output: Path, top: int) -> None:
 
 
 def write_facts(completion: Completion, output: Path, top: int) -> dict[str, int]:
-    """Write the facts of a completion to `output`, by its suffix one of FORMATS.
+    """Write the facts of a completion to `output`, as its suffix says: .parquet, .tsv or .nt.
+
+    Answered blocks of questions are kept in a folder beside the output until it is written. The same call finds them
+    again, so a killed one goes on, and gives the same bytes.
 
     Args:
         top: the best so many facts, each once, best first; 0: all, question by question, where a fact that both of its
@@ -51,194 +55,131 @@ def write_facts(completion: Completion, output: Path, top: int) -> dict[str, int
         "questions" asked, "facts" written, and "resumed": questions whose answers an interrupted call had kept.
 
     Raises:
-        UserError: an unknown suffix, top below 1, or a file that cannot be written.
+        UserError: see `check_output`; or a file that cannot be written.
     """
     check_output(output, top)
     parts = _Parts(output, completion)
     resumed = parts.fill()
-    if top == 0:
-        rows: Iterator[Facts] = (parts.read(number) for number in range(len(completion.blocks)))
-    else:
-        rows = _pieces(_best(parts, completion, top))
+    written = 0
+
+    def tables() -> Iterator[pa.Table]:
+        nonlocal written
+        for facts in _in_pieces(_best(parts, top)) if top else parts:
+            written += len(facts)
+            yield _named(completion.dataset, facts)
+
     with atomic_path(output) as temporary:
-        written = _write(temporary, output.suffix.lower(), completion.dataset, rows)
+        _WRITERS[output.suffix.lower()](temporary, tables(), completion.dataset.name)
     parts.remove()
-    return {"questions": completion.num_questions, "facts": written, "resumed": resumed}
+    return {"questions": completion.questions.number, "facts": written, "resumed": resumed}
 
 
 class _Parts:
-    """The folder of finished blocks beside the output."""
+    """The folder of answered blocks beside the output; iterates over their facts."""
 
     def __init__(self, output: Path, completion: Completion) -> None:
         self._folder = output.with_name(f".{output.name}.parts")
         self._completion = completion
         note = self._folder / "made_from.json"
-        fingerprint = completion.fingerprint()
         try:
-            same = note.is_file() and read_json(note, "delete it")["fingerprint"] == fingerprint
-        except (UserError, KeyError, TypeError):
+            same = note.is_file() and read_json(note, "delete it") == completion.sha256
+        except UserError:
             same = False
         if not same:
             self.remove()
-            write_json(note, {"fingerprint": fingerprint})
+            write_json(note, completion.sha256)
 
     def fill(self) -> int:
         """Answer what is not answered yet; returns the questions that were."""
-        blocks = self._completion.blocks
-        done = [number for number in range(len(blocks)) if self._path(number).is_file()]
-        resumed = sum(len(blocks[number].anchors) for number in done)
-        with self._completion.bar(resumed) as bar:
-            for number in sorted(set(range(len(blocks))) - set(done)):
-                self._keep(number, self._completion.facts(blocks[number]))
-                bar.update(len(blocks[number].anchors))
+        completion, resumed = self._completion, 0
+        shown = None if completion.progress else True
+        with tqdm(total=completion.questions.number, desc="predict", unit="question", disable=shown) as bar:
+            for number, block in enumerate(completion.blocks()):
+                if self._path(number).is_file():
+                    resumed += len(block.anchors)
+                else:
+                    with atomic_path(self._path(number)) as temporary:
+                        completion.facts(block).to_parquet(temporary, index=False)
+                bar.update(len(block.anchors))
         return resumed
 
     def _path(self, number: int) -> Path:
         return self._folder / f"{number:06}.parquet"
 
-    def _keep(self, number: int, facts: Facts) -> None:
-        columns = {name: getattr(facts.candidates, name) for name in _NUMBERS}
-        with atomic_path(self._path(number)) as temporary:
-            pq.write_table(pa.table(columns | {"probability": facts.probability}), temporary)
-
-    def read(self, number: int) -> Facts:
-        """The facts of a finished block."""
-        try:
-            table = pq.read_table(self._path(number))
-        except (ArrowException, OSError) as error:
-            raise UserError(f"{self._path(number)}: cannot be read ({error}); delete it and run again") from error
-        columns = {name: table[name].to_numpy() for name in (*_NUMBERS, "probability")}
-        probability = columns.pop("probability")
-        return Facts(Candidates(**columns), probability)
+    def __iter__(self) -> Iterator[pd.DataFrame]:
+        for number, _ in enumerate(self._completion.blocks()):
+            try:
+                yield pd.read_parquet(self._path(number))
+            except (ArrowException, OSError) as error:
+                raise UserError(f"{self._path(number)}: cannot be read ({error}); delete it and run again") from error
 
     def remove(self) -> None:
         """Delete the folder."""
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
-def _best(parts: _Parts, completion: Completion, top: int) -> Facts:
-    """The best facts of all blocks. A fact has at most two rows, so the best 2 top rows hold the best top facts."""
-    kept = Facts(Candidates.joined([]), np.zeros(0))
-    waiting: list[Facts] = []
-    for number in range(len(completion.blocks)):
-        waiting.append(parts.read(number))
-        if sum(len(facts.probability) for facts in waiting) > max(2 * top, _ROWS_AT_ONCE):
-            kept, waiting = _first([kept, *waiting], completion, 2 * top), []
-    kept = _first([kept, *waiting], completion, 2 * top)
-    rows = distinct(kept.candidates, completion.order(kept.candidates))[:top]
-    return Facts(kept.candidates[rows], kept.probability[rows])
+def _best(parts: Iterable[pd.DataFrame], top: int) -> pd.DataFrame:
+    """The best facts of all parts, of which no more than the best so far and _ROWS_AT_ONCE are held."""
+    held: list[pd.DataFrame] = []
+    for facts in parts:
+        held.append(facts)
+        if sum(map(len, held)) > top + _ROWS_AT_ONCE:
+            held = [best_facts(pd.concat(held), top)]
+    return best_facts(pd.concat(held), top)
 
 
-def _first(parts: list[Facts], completion: Completion, number: int) -> Facts:
-    candidates = Candidates.joined([facts.candidates for facts in parts])
-    probability = np.concatenate([facts.probability for facts in parts])
-    # Ties are broken by the fact, so that blocks cannot matter.
-    names = candidates.direction, candidates.tail, candidates.relation, candidates.head
-    rows = np.lexsort((*names, -completion.order(candidates)))[:number]
-    return Facts(candidates[rows], probability[rows])
+def _in_pieces(facts: pd.DataFrame) -> Iterator[pd.DataFrame]:
+    for start in range(0, len(facts), _ROWS_AT_ONCE):
+        yield facts[start : start + _ROWS_AT_ONCE]
 
 
-def _pieces(facts: Facts) -> Iterator[Facts]:
-    for start in range(0, len(facts.probability), _ROWS_AT_ONCE):
-        rows = np.arange(start, min(start + _ROWS_AT_ONCE, len(facts.probability)))
-        yield Facts(facts.candidates[rows], facts.probability[rows])
+def _named(dataset: Dataset, facts: pd.DataFrame) -> pa.Table:
+    """Ids, labels and numbers of facts, columns as SCHEMA."""
+    columns: dict[str, Any] = {}
+    for kind, names in (("head", dataset.entities), ("relation", dataset.relations), ("tail", dataset.entities)):
+        columns[kind] = [names.ids[row] for row in facts[kind]]
+        columns[f"{kind}_label"] = [names.labels[row] for row in facts[kind]]
+    columns["asked"] = ["tail" if direction == TAIL else "head" for direction in facts["direction"]]
+    columns["score"] = facts["score"].to_numpy().astype("float32")
+    columns["probability"] = pa.array(facts["probability"], from_pandas=True)  # NaN becomes null
+    return pa.table({name: columns[name] for name in SCHEMA.names}, schema=SCHEMA)
 
 
-def _table(dataset: Dataset, facts: Facts) -> pa.Table:
-    """Ids, labels and numbers of facts, columns as COLUMNS."""
-    found = facts.candidates
-    entities, relations = dataset.entities, dataset.relations
-
-    def named(names: list[str], rows: np.ndarray) -> pa.Array:
-        return pa.array([names[row] for row in rows], type=pa.string())
-
-    return pa.table(
-        {
-            "head": named(entities.ids, found.head),
-            "relation": named(relations.ids, found.relation),
-            "tail": named(entities.ids, found.tail),
-            "head_label": named(entities.labels, found.head),
-            "relation_label": named(relations.labels, found.relation),
-            "tail_label": named(entities.labels, found.tail),
-            "asked": pa.array(["tail" if d == TAIL else "head" for d in found.direction], type=pa.string()),
-            "score": pa.array(found.score, type=pa.float32()),
-            "probability": pa.array(facts.probability, type=pa.float64(), from_pandas=True),  # NaN becomes null
-        }
-    )
+def _write_parquet(path: Path, tables: Iterable[pa.Table], dataset_name: str) -> None:
+    with pq.ParquetWriter(path, SCHEMA) as writer:
+        for table in tables:
+            writer.write_table(table)
 
 
-class _Writer(Protocol):
-    def write(self, table: pa.Table) -> None: ...
-    def close(self) -> None: ...
-
-
-def _write(path: Path, suffix: str, dataset: Dataset, rows: Iterator[Facts]) -> int:
-    """Write tables as they come; returns the number of rows."""
-    writers: dict[str, Callable[[Path, Dataset], _Writer]] = {".parquet": _Parquet, ".tsv": _Tsv, ".nt": _NTriples}
-    writer = writers[suffix](path, dataset)
-    written = 0
-    try:
-        empty = Facts(Candidates.joined([]), np.zeros(0))
-        for facts in itertools.chain([empty], rows):
-            writer.write(_table(dataset, facts))
-            written += len(facts.probability)
-    finally:
-        writer.close()
-    return written
-
-
-class _Parquet:
-    def __init__(self, path: Path, dataset: Dataset) -> None:
-        empty = _table(dataset, Facts(Candidates.joined([]), np.zeros(0)))
-        self._writer = pq.ParquetWriter(path, empty.schema)
-
-    def write(self, table: pa.Table) -> None:
-        if table.num_rows:
-            self._writer.write_table(table)
-
-    def close(self) -> None:
-        self._writer.close()
-
-
-class _Tsv:
+def _write_tsv(path: Path, tables: Iterable[pa.Table], dataset_name: str) -> None:
     """A header, then a fact a line; the first three columns are those of a dataset's train.txt."""
-
-    def __init__(self, path: Path, dataset: Dataset) -> None:
-        self._file = path.open("w", encoding="utf-8", newline="\n")
-        self._file.write("\t".join(COLUMNS) + "\n")
-
-    def write(self, table: pa.Table) -> None:
-        for *names, score, probability in zip(*(table[name].to_pylist() for name in COLUMNS), strict=True):
-            # A label may hold tabs and line ends, which would break the line.
-            cells = [" ".join(_BLANKS.split(name)) for name in names]
-            known = "" if probability is None else f"{probability:.6g}"
-            self._file.write("\t".join([*cells, f"{score:.6g}", known]) + "\n")
-
-    def close(self) -> None:
-        self._file.close()
+    with path.open("w", encoding="utf-8", newline="\n") as file:
+        file.write("\t".join(SCHEMA.names) + "\n")
+        for table in tables:
+            for *names, score, probability in zip(*table.to_pydict().values(), strict=True):
+                # A label may hold tabs and line ends, which would break the line.
+                cells = [_BLANKS.sub(" ", name) for name in names]
+                shown = "" if probability is None else f"{probability:.6g}"
+                file.write("\t".join([*cells, f"{score:.6g}", shown]) + "\n")
 
 
-class _NTriples:
+def _write_ntriples(path: Path, tables: Iterable[pa.Table], dataset_name: str) -> None:
     """RDF 1.1 N-Triples: a triple a line, its probability in a comment.
 
     Ids that are absolute IRIs stay as they are; others become urn:mmrns:<dataset>:<id>, percent-encoded.
     """
+    prefix = f"urn:mmrns:{quote(dataset_name, safe='')}:"
 
-    def __init__(self, path: Path, dataset: Dataset) -> None:
-        self._file = path.open("w", encoding="utf-8", newline="\n")
-        self._prefix = f"urn:mmrns:{quote(dataset.name, safe='')}:"
-
-    def write(self, table: pa.Table) -> None:
-        names: list[list[Any]] = [table[name].to_pylist() for name in ("head", "relation", "tail", "probability")]
-        for head, relation, tail, probability in zip(*names, strict=True):
-            comment = "" if probability is None else f" # probability {probability:.6g}"
-            self._file.write(f"{self._iri(head)} {self._iri(relation)} {self._iri(tail)} .{comment}\n")
-
-    def _iri(self, identifier: str) -> str:
+    def iri(identifier: str) -> str:
         bare = identifier[1:-1] if identifier.startswith("<") and identifier.endswith(">") else identifier
-        if "://" in bare and _ABSOLUTE_IRI.fullmatch(bare):
-            return f"<{bare}>"
-        return f"<{self._prefix}{quote(identifier, safe='')}>"
+        return f"<{bare}>" if _ABSOLUTE_IRI.fullmatch(bare) else f"<{prefix}{quote(identifier, safe='')}>"
 
-    def close(self) -> None:
-        self._file.close()
+    with path.open("w", encoding="utf-8", newline="\n") as file:
+        for table in tables:
+            columns = table.select(["head", "relation", "tail", "probability"]).to_pydict().values()
+            for *names, probability in zip(*columns, strict=True):
+                comment = "" if probability is None else f" # probability {probability:.6g}"
+                file.write(f"{' '.join(map(iri, names))} .{comment}\n")
+
+
+_WRITERS = {".parquet": _write_parquet, ".tsv": _write_tsv, ".nt": _write_ntriples}

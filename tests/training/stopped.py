@@ -13,6 +13,7 @@ import torch
 
 from mmrns.cli import main
 from mmrns.errors import UserError
+from mmrns.inference import facts_file, questions  # noqa: F401 (to be preloaded)
 from mmrns.training import loop, run_folder, state
 from mmrns.training.batches import Batches
 
@@ -101,6 +102,12 @@ def _die_after_replacing(writer, number):
     Path.replace = replace
 
 
+def _small_blocks(writer, number):
+    """Few questions a block of `predict --all`, and kill -9 as above."""
+    questions._MOST_AT_ONCE = 25
+    _die_after_replacing(writer, number)
+
+
 def _die_in_the_middle_of(writer, what, number):
     """Write the first half of the number-th state.pt or model.safetensors, then kill -9."""
     calls = []
@@ -153,6 +160,7 @@ def _no_room(writer, what, size):
 _PLANS = {
     "report": _report,
     "die after replacing": _die_after_replacing,
+    "small blocks, die after replacing": _small_blocks,
     "die in the middle of": _die_in_the_middle_of,
     "no room": _no_room,
 }
