@@ -57,6 +57,17 @@ class EntityEncoder(nn.Module, ABC):
         # F.embedding, not indexing: its backward is several times faster on CPU.
         return F.embedding(rows, self.everything())
 
+    def gathered(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Vectors (U, width) that hold those of entity rows (...), each once, and the places (...) of the rows there.
+
+        Where the rows are as many as the entities, all vectors as they are; else those of the distinct rows, so that
+        nothing grows with the graph. Finding the distinct ones waits for a GPU: this is for the CPU.
+        """
+        if rows.numel() >= len(self.table):
+            return self.everything(), rows
+        distinct, places = torch.unique(rows, return_inverse=True)
+        return self(distinct), places
+
 
 def entity_inputs(features: FeatureStore | None) -> dict[str, Tensor]:
     """The mean of each entity's present tokens: modality -> (E, D) float32, zero where it has none."""

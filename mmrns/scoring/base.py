@@ -1,23 +1,24 @@
 """What a scoring function is: how wide its vectors are, and one broadcasting `score`."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from typing import ClassVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-# Bytes of the largest intermediate of the generic all-entity path: small enough to stay in a CPU core's cache.
-_BLOCK_BYTES = 1 << 20
+from mmrns.graph.answers import HEAD, TAIL
+from mmrns.scoring.kernels import PRODUCT, Comparison, by_blocks
 
 
 class ScoringFunction(nn.Module, ABC):
     """Plausibility of triples from the vectors of head, relation and tail; higher is more plausible.
 
     A subclass states how many real numbers a dimension takes and writes `score`. It may add parameters in
-    `__init__` (taking options by keyword, set with `--model-options`), and may override `score_tails` /
-    `score_heads` with a faster way to the same numbers: tests/scoring checks that all paths of every scoring
-    function agree.
+    `__init__` (taking options by keyword, set with `--model-options`). That is enough. Where the score compares one
+    vector made of the query with the candidate's, it may also write `query` and set `comparison`: every path then
+    takes the fast loops of mmrns/scoring/kernels.py, to the same numbers. tests/scoring checks that all paths of
+    every scoring function agree.
     """
 
     entity_numbers: ClassVar[int] = 1
@@ -26,6 +27,8 @@ class ScoringFunction(nn.Module, ABC):
     """Real numbers a dimension of a relation."""
     complex_vectors: ClassVar[bool] = False
     """Vectors 2 * dim wide hold real parts, then imaginary parts: their norms are those of the moduli."""
+    comparison: Comparison | None = None
+    """How `query` meets a candidate: the score is PRODUCT itself, or gamma - a distance. None: there is no `query`."""
 
     def __init__(self, dim: int, gamma: float) -> None:
         """Keep the dimension d and the margin gamma of distance scores."""
@@ -39,25 +42,50 @@ class ScoringFunction(nn.Module, ABC):
     def score(self, head: Tensor, relation: Tensor, tail: Tensor) -> Tensor:
         """Score (..., entity width), (..., relation width), (..., entity width), broadcasting: (...)."""
 
+    def query(self, anchor: Tensor, relation: Tensor, direction: int) -> Tensor:
+        """What candidates are compared with, of anchors (B, w) and relations (B, v): (B, q).
+
+        Args:
+            anchor: heads where `direction` is TAIL (tails are asked for), tails where it is HEAD.
+            relation: the queries' relations.
+            direction: HEAD or TAIL, the side that is asked for.
+        """
+        raise NotImplementedError
+
+    def candidate(self, entities: Tensor) -> Tensor:
+        """What of an entity's vectors (N, w) is compared with a query: by default the vectors themselves."""
+        return entities
+
     def score_tails(self, head: Tensor, relation: Tensor, tails: Tensor) -> Tensor:
         """Score every tail (N, w) for every query head (B, w), relation (B, v): (B, N)."""
-        return _by_blocks(lambda h, r, t: self.score(h[:, None], r[:, None], t), head, relation, tails)
+        return self._every(head, relation, tails, TAIL)
 
     def score_heads(self, heads: Tensor, relation: Tensor, tail: Tensor) -> Tensor:
         """Score every head (N, w) for every query relation (B, v), tail (B, w): (B, N)."""
-        return _by_blocks(lambda t, r, h: self.score(h, r[:, None], t[:, None]), tail, relation, heads)
+        return self._every(tail, relation, heads, HEAD)
 
+    def score_answers(self, anchor: Tensor, relation: Tensor, answer: Tensor, direction: int) -> Tensor:
+        """`score` with the sides named by what is given and what is asked for, broadcasting: (...)."""
+        return self.score(anchor, relation, answer) if direction == TAIL else self.score(answer, relation, anchor)
 
-def _by_blocks(
-    score: Callable[[Tensor, Tensor, Tensor], Tensor], anchor: Tensor, relation: Tensor, candidates: Tensor
-) -> Tensor:
-    """Fill (B, N) scores so that no intermediate holds more than a block of queries x candidates x width."""
-    on_cpu = anchor.device.type == "cpu"
-    room = max(1, (_BLOCK_BYTES if on_cpu else 256 * _BLOCK_BYTES) // (4 * candidates.shape[1]))
-    rows = max(1, min(len(anchor), room // 64))
-    columns = max(1, room // rows)
-    out = []
-    for start in range(0, len(anchor), rows):
-        a, r = anchor[start : start + rows], relation[start : start + rows]
-        out.append(torch.cat([score(a, r, block) for block in candidates.split(columns)], dim=1))
-    return torch.cat(out) if out else anchor.new_zeros(0, len(candidates))
+    def score_rows(self, anchor: Tensor, relation: Tensor, table: Tensor, rows: Tensor, direction: int) -> Tensor:
+        """Score rows (B, n) of a table (N, w) as answers of B queries: (B, n)."""
+        if self.comparison is None:
+            return self.score_answers(anchor[:, None], relation[:, None], F.embedding(rows, table), direction)
+        query = self.query(anchor, relation, direction)
+        return self._of_comparison(self.comparison.rows(query, self.candidate(table), rows))
+
+    def _every(self, anchor: Tensor, relation: Tensor, table: Tensor, direction: int) -> Tensor:
+        if self.comparison is not None:
+            query = self.query(anchor, relation, direction)
+            return self._of_comparison(self.comparison.every(query, self.candidate(table)))
+        width = anchor.shape[1]
+
+        def score(queries: Tensor, candidates: Tensor) -> Tensor:
+            given, by = queries[:, None, :width], queries[:, None, width:]
+            return self.score_answers(given, by, candidates, direction)
+
+        return by_blocks(score, torch.cat([anchor, relation], dim=1), table)
+
+    def _of_comparison(self, value: Tensor) -> Tensor:
+        return value if self.comparison is PRODUCT else self.gamma - value

@@ -3,7 +3,9 @@
 import torch
 from torch import Tensor
 
+from mmrns.graph.answers import TAIL
 from mmrns.scoring.base import ScoringFunction
+from mmrns.scoring.kernels import PRODUCT
 
 
 class ComplEx(ScoringFunction):
@@ -12,17 +14,12 @@ class ComplEx(ScoringFunction):
     entity_numbers = 2
     complex_vectors = True
     relation_numbers = 2
+    comparison = PRODUCT
 
     def score(self, head: Tensor, relation: Tensor, tail: Tensor) -> Tensor:
-        return (self._rotated(head, relation) * tail).sum(-1)
+        return (self.query(head, relation, TAIL) * tail).sum(-1)
 
-    def score_tails(self, head: Tensor, relation: Tensor, tails: Tensor) -> Tensor:
-        return self._rotated(head, relation) @ tails.T
-
-    def score_heads(self, heads: Tensor, relation: Tensor, tail: Tensor) -> Tensor:
-        real, imaginary = relation.chunk(2, dim=-1)
-        return self._rotated(tail, torch.cat([real, -imaginary], dim=-1)) @ heads.T
-
-    def _rotated(self, entity: Tensor, relation: Tensor) -> Tensor:
-        (e_re, e_im), (r_re, r_im) = entity.chunk(2, dim=-1), relation.chunk(2, dim=-1)
-        return torch.cat([e_re * r_re - e_im * r_im, e_re * r_im + e_im * r_re], dim=-1)
+    def query(self, anchor: Tensor, relation: Tensor, direction: int) -> Tensor:
+        (a_re, a_im), (r_re, r_im) = anchor.chunk(2, dim=-1), relation.chunk(2, dim=-1)
+        r_im = r_im if direction == TAIL else -r_im
+        return torch.cat([a_re * r_re - a_im * r_im, a_re * r_im + a_im * r_re], dim=-1)

@@ -3,16 +3,16 @@
 from torch import Tensor
 
 from mmrns.scoring.base import ScoringFunction
+from mmrns.scoring.kernels import PRODUCT
 
 
 class DistMult(ScoringFunction):
     """sum_i h_i r_i t_i."""
 
+    comparison = PRODUCT
+
     def score(self, head: Tensor, relation: Tensor, tail: Tensor) -> Tensor:
         return (head * relation * tail).sum(-1)
 
-    def score_tails(self, head: Tensor, relation: Tensor, tails: Tensor) -> Tensor:
-        return (head * relation) @ tails.T
-
-    def score_heads(self, heads: Tensor, relation: Tensor, tail: Tensor) -> Tensor:
-        return (tail * relation) @ heads.T
+    def query(self, anchor: Tensor, relation: Tensor, direction: int) -> Tensor:
+        return anchor * relation

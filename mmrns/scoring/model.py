@@ -31,18 +31,35 @@ class KnowledgeGraphModel(nn.Module):
         self.scoring = scoring
         self.reciprocal = reciprocal
 
+    def score_entities(self, queries: Queries, rows: Tensor) -> Tensor:
+        """Score entity rows (B, n) as answers of their query: (B, n)."""
+        if rows.is_cuda:
+            return self.score_candidates(queries, self.entities(rows))
+        relation, direction = self.posed(queries.relation, queries.direction)
+        vectors, places = self.entities.gathered(torch.cat([queries.anchor[:, None], rows], dim=1))
+        # The gradient to the anchors is sparse: it is added to that of the rows in place.
+        anchor = F.embedding(places[:, 0], vectors, sparse=True)
+        return self.scoring.score_rows(anchor, self.relations(relation), vectors, places[:, 1:], direction)
+
     def score_answers(self, queries: Queries) -> Tensor:
         """Score of each query's true answer: (B,)."""
-        return self.score_candidates(queries, self.entities(queries.answer)[:, None])[:, 0]
+        return self.score_entities(queries, queries.answer[:, None])[:, 0]
 
     def score_candidates(self, queries: Queries, candidates: Tensor) -> Tensor:
         """Score candidate vectors (B, n, width) as answers of their query: (B, n)."""
         relation, direction = self.posed(queries.relation, queries.direction)
-        anchor = self.entities(queries.anchor)[:, None]
-        relation = self.relations(relation)[:, None]
-        if direction == TAIL:
-            return self.scoring.score(anchor, relation, candidates)
-        return self.scoring.score(candidates, relation, anchor)
+        anchor, relation_vectors = self.entities(queries.anchor), self.relations(relation)
+        if candidates.is_cuda:
+            return self.scoring.score_answers(anchor[:, None], relation_vectors[:, None], candidates, direction)
+        rows = torch.arange(candidates.shape[0] * candidates.shape[1]).view(candidates.shape[:2])
+        return self.scoring.score_rows(anchor, relation_vectors, candidates.flatten(0, 1), rows, direction)
+
+    def score_drawn(self, queries: Queries, rows: Tensor, vectors: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Scores of the true answers (B,) and of drawn entities (B, n), by row or, if given, by their vectors."""
+        if vectors is not None:
+            return self.score_answers(queries), self.score_candidates(queries, vectors)
+        scores = self.score_entities(queries, torch.cat([queries.answer[:, None], rows], dim=1))
+        return scores[:, 0], scores[:, 1:]
 
     def score_all(self, anchor: Tensor, relation: Tensor, direction: int, everything: Tensor | None = None) -> Tensor:
         """Score every entity as the answer of B queries: (B, E).

@@ -5,8 +5,9 @@ import math
 import torch
 from torch import Tensor
 
+from mmrns.graph.answers import TAIL
 from mmrns.scoring.base import ScoringFunction
-from mmrns.scoring.kernels import complex_distance
+from mmrns.scoring.kernels import COMPLEX, complex_distance
 
 
 class RotatE(ScoringFunction):
@@ -14,12 +15,14 @@ class RotatE(ScoringFunction):
 
     entity_numbers = 2
     complex_vectors = True
+    comparison = COMPLEX
 
     def score(self, head: Tensor, relation: Tensor, tail: Tensor) -> Tensor:
+        return self.gamma - complex_distance(self.query(head, relation, TAIL), tail)
+
+    def query(self, anchor: Tensor, relation: Tensor, direction: int) -> Tensor:
         phase = relation * (math.pi / self.initial_range)
-        if head.numel() > tail.numel():  # |h e^(i theta) - t| = |t e^(-i theta) - h|: rotate the smaller side
-            head, tail, phase = tail, head, -phase
-        cos, sin = torch.cos(phase), torch.sin(phase)
-        real, imaginary = head.chunk(2, dim=-1)
-        rotated = torch.cat([real * cos - imaginary * sin, real * sin + imaginary * cos], dim=-1)
-        return self.gamma - complex_distance(rotated, tail)
+        # |h e^(i theta) - t| = |t e^(-i theta) - h|
+        cos, sin = torch.cos(phase), torch.sin(phase) if direction == TAIL else -torch.sin(phase)
+        real, imaginary = anchor.chunk(2, dim=-1)
+        return torch.cat([real * cos - imaginary * sin, real * sin + imaginary * cos], dim=-1)

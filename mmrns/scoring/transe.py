@@ -1,9 +1,10 @@
 """TransE (Bordes et al., NeurIPS 2013): a relation is a translation."""
 
-import torch
 from torch import Tensor
 
+from mmrns.graph.answers import TAIL
 from mmrns.scoring.base import ScoringFunction
+from mmrns.scoring.kernels import EUCLIDEAN, MANHATTAN
 
 
 class TransE(ScoringFunction):
@@ -12,12 +13,10 @@ class TransE(ScoringFunction):
     def __init__(self, dim: int, gamma: float, p: float = 1) -> None:
         super().__init__(dim, gamma)
         self.p = float(p)
+        self.comparison = {1.0: MANHATTAN, 2.0: EUCLIDEAN}.get(self.p)
 
     def score(self, head: Tensor, relation: Tensor, tail: Tensor) -> Tensor:
         return self.gamma - (head + relation - tail).norm(p=self.p, dim=-1)
 
-    def score_tails(self, head: Tensor, relation: Tensor, tails: Tensor) -> Tensor:
-        return self.gamma - torch.cdist(head + relation, tails, p=self.p, compute_mode="donot_use_mm_for_euclid_dist")
-
-    def score_heads(self, heads: Tensor, relation: Tensor, tail: Tensor) -> Tensor:
-        return self.gamma - torch.cdist(tail - relation, heads, p=self.p, compute_mode="donot_use_mm_for_euclid_dist")
+    def query(self, anchor: Tensor, relation: Tensor, direction: int) -> Tensor:
+        return anchor + relation if direction == TAIL else anchor - relation

@@ -41,10 +41,7 @@ class SampledObjective(Objective):
         """Loss of (B, 3) train triples at `step` (from 1)."""
         queries = Queries.of(triples, TAIL if step % 2 else HEAD)
         negatives = self.sampler.draw(queries, self.model, step, generator, measure)
-        vectors = negatives.vectors if negatives.vectors is not None else self.model.entities(negatives.ids)
-
-        positive = self.model.score_answers(queries)
-        negative = self.model.score_candidates(queries, vectors)
+        positive, negative = self.model.score_drawn(queries, negatives.ids, negatives.vectors)
         weights = self_adversarial_weights(negative, self.config.adversarial_temperature, negatives.valid)
         kgc = kgc_loss(positive, negative, weights, self._triple_weights(triples, positive))
         own = self.sampler.loss(negatives, weights)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from mmrns.plugins import choices
-from mmrns.scoring import ScoringFunction, base
+from mmrns.scoring import ScoringFunction, base, kernels
 
 FUNCTIONS = choices("mmrns.scoring", ScoringFunction)
 # Options under which a function takes other ways to its numbers.
@@ -57,7 +57,7 @@ def test_scoring_all_entities_equals_scoring_each(name, options, dim, queries, c
 def test_the_size_of_blocks_makes_no_difference(name, options, block, monkeypatch):
     scoring = build(name, **options)
     anchors, relations, entities = vectors(scoring, 70, 33)
-    monkeypatch.setattr(base, "_BLOCK_BYTES", block)
+    monkeypatch.setattr(kernels, "_BLOCK_BYTES", block)
     for found, expected in (
         (
             base.ScoringFunction.score_tails(scoring, anchors, relations, entities),
@@ -91,7 +91,7 @@ def test_no_intermediate_of_the_generic_path_exceeds_the_block(monkeypatch):
             sizes.append(difference.numel() * 4)
             return difference.sum(-1)
 
-    monkeypatch.setattr(base, "_BLOCK_BYTES", 10_000)
+    monkeypatch.setattr(kernels, "_BLOCK_BYTES", 10_000)
     scoring = Recording(16, 1.0)
     anchors, relations, entities = vectors(scoring, 100, 500)
     assert scoring.score_tails(anchors, relations, entities).shape == (100, 500)
