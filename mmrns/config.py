@@ -76,6 +76,13 @@ class Config(BaseModel):
     exploration: float = _option(
         "MMRNS", 10.0, "initial exploration temperature epsilon_0; anneals as epsilon_0 / (1 + log(step))", gt=0
     )
+    similarity: Literal["cosine", "centred", "standardised"] = _option(
+        "MMRNS",
+        "cosine",
+        "what is compared: z as it is (the equations), less its mean over the pool under the relation, or that over "
+        "its standard deviation in each dimension; the latter two spread the cosines",
+    )
+    cosine_epsilon: float = _option("MMRNS", 1e-8, "delta added to the product of norms in a cosine", gt=0)
     gumbel_temperature: float = _option("MMRNS", 1.0, "temperature tau of the relaxed draw in the backward pass", gt=0)
     sampler_gradient: Literal["cooperative", "adversarial", "off"] = _option(
         "MMRNS",
@@ -88,14 +95,53 @@ class Config(BaseModel):
         False,
         "give the sampler a detached view of entity and relation embeddings, so that it cannot move them",
     )
-    contrastive_weight: float = _option("MMRNS", 0.01, "weight beta of L_con in L = L_kgc + beta L_con", ge=0)
+
+    # --- how hard, and how sure
+    entropy_target: float = _option(
+        "Hardness",
+        0.0,
+        "normalised entropy of the sampling distribution (1 is uniform) that epsilon is solved for at each step; "
+        "0: epsilon follows --exploration",
+        ge=0,
+        le=1,
+    )
+    entropy_anneal: float = _option(
+        "Hardness", 0.5, "share of the run over which the target entropy falls from 1 to --entropy-target", ge=0, le=1
+    )
+    entropy_schedule: Literal["linear", "cosine"] = _option(
+        "Hardness", "linear", "how the target entropy falls: in a straight line, or along half a cosine"
+    )
+    uniform_share: float = _option(
+        "Hardness", 0.0, "share of a triple's negatives drawn uniformly from the whole graph", ge=0, le=1
+    )
+    uniform_warmup: float = _option(
+        "Hardness", 0.0, "share of the run, from its start, in which all negatives are drawn uniformly", ge=0, le=1
+    )
+    guard: Literal["none", "similarity", "score", "co-answers"] = _option(
+        "Hardness",
+        "none",
+        "guard against false negatives: which candidates count as likely answers, those most similar to the answer, "
+        "those that the model scores highest, or those that answer the same queries of train",
+    )
+    guard_share: float = _option(
+        "Hardness", 0.05, "share of the pool (co-answers: of the entities) that the guard marks, at most", ge=0, lt=1
+    )
+    guard_weight: float = _option(
+        "Hardness", 0.0, "what the probability of a marked candidate is multiplied by; 0: skip it", ge=0, le=1
+    )
+
+    # --- L_con
+    contrastive_weight: float = _option("L_con", 0.01, "weight beta of L_con in L = L_kgc + beta L_con", ge=0)
+    contrastive_warmup: float = _option(
+        "L_con", 0.0, "share of the run, from its start, in which --contrastive-warmup-weight is beta", ge=0, le=1
+    )
+    contrastive_warmup_weight: float = _option("L_con", 1.0, "beta during --contrastive-warmup", ge=0)
     pool_positives: int = _option(
-        "MMRNS",
+        "L_con",
         1,
         "known answers a query brought to L_con beside its own and those in the pool, where there are some",
         ge=0,
     )
-    cosine_epsilon: float = _option("MMRNS", 1e-8, "delta added to the product of norms in a cosine", gt=0)
 
     # --- objective
     objective: Literal["sampled", "1vsall", "kvsall"] = _option(
@@ -228,9 +274,9 @@ class Config(BaseModel):
                 f"--patience {self.patience}: stops where valid says so, which is a selection; drop it, or give "
                 "--selection best"
             )
-        if self.samples and self.sampler == "mmrns" and 0 < self.pool_size < self.num_negatives:
+        if self.samples and self.sampler == "mmrns" and 0 < self.pool_size < self.pool_negatives:
             raise ValueError(
-                f"--num-negatives {self.num_negatives} is larger than --pool-size {self.pool_size}: "
+                f"--num-negatives {self.pool_negatives} is larger than --pool-size {self.pool_size}: "
                 "draw fewer negatives or enlarge the pool"
             )
         return self
@@ -239,6 +285,11 @@ class Config(BaseModel):
     def samples(self) -> bool:
         """Whether a negative sampler takes part in training."""
         return self.objective == "sampled" or self.sampled_weight > 0
+
+    @property
+    def pool_negatives(self) -> int:
+        """Negatives of a triple that MMRNS draws from its pool; --uniform-share of them all come from elsewhere."""
+        return self.num_negatives - round(self.uniform_share * self.num_negatives)
 
     @property
     def negatives(self) -> str:

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from mmrns.cli import build_parser, main
-from mmrns.negatives.similarity import exploration_temperature
+from mmrns.negatives.exploration import exploration_temperature
 from mmrns.scoring import build_model
 from tests.tiny import write_tiny_graph
 

@@ -13,8 +13,9 @@ from mmrns.negatives import NegativeSampler, build_sampler
 from mmrns.negatives.base import SamplerContext
 from mmrns.negatives.mmrns import MMRNS
 from mmrns.negatives.pool import Pool
-from mmrns.negatives.similarity import exploration_temperature, sampling_distribution
+from mmrns.negatives.similarity import Similarities
 from mmrns.scoring import KnowledgeGraphModel
+from mmrns.training.batches import total_steps
 
 # Candidates whose features are held at once: bounds the memory, and changes no result.
 _BLOCK = 4096
@@ -45,7 +46,8 @@ def rebuild_sampler(
     Raises:
         UserError: an unknown sampler, or options that do not fit it.
     """
-    context = SamplerContext(dataset.answers("train"), features, model.entities.width, model.relations.embedding_dim)
+    widths = model.entities.width, model.relations.embedding_dim
+    context = SamplerContext(dataset.answers("train"), features, *widths, total_steps(config, len(dataset.train)))
     return build_sampler(config, context).eval()
 
 
@@ -55,33 +57,39 @@ def distribution(
 ) -> tuple[Tensor, dict[str, Tensor], float]:
     """p over all entities, before known answers are masked, for B (relation, answer) pairs at `step`.
 
-    It does not depend on the anchor: likeness is judged between the answer and a candidate, under the relation.
+    It does not depend on the anchor: likeness is judged between the answer and a candidate, under the relation. It is
+    what --guard and --uniform-share are applied to; a target entropy is reached over these B pairs, where training
+    reaches it over a batch and a pool.
 
     Returns:
         p (B, E) summing to 1 in each row, modality -> cosines (B, E) with NaN where a side lacks it, and epsilon.
     """
     number = sampler.context.answers.num_entities
+    # Centred or standardised vectors depend on all candidates at once.
+    block = _BLOCK if sampler.config.similarity == "cosine" else number
     queries = Queries(answer, relation, answer, TAIL)
     similarity: dict[str, list[Tensor]] = {}
     present: dict[str, list[Tensor]] = {}
-    answer_present: dict[str, Tensor] = {}
-    for start in range(0, number, _BLOCK):
-        candidates = torch.arange(start, min(start + _BLOCK, number), device=answer.device)
+    for start in range(0, number, block):
+        candidates = torch.arange(start, min(start + block, number), device=answer.device)
         pool = Pool.of(candidates, answer[:, None])
         found = sampler.similarities(queries, model, pool, model.entities(pool.rows))
         for name, to_candidates in found.to_candidates.items():
             similarity.setdefault(name, []).append(to_candidates)
             present.setdefault(name, []).append(found.present[name][: pool.size])
-            answer_present[name] = found.present[name][pool.positives[:, 0]]
-    similarities = {name: torch.cat(parts, dim=1) for name, parts in similarity.items()}
-    presence = {name: torch.cat(parts) for name, parts in present.items()}
-    epsilon = exploration_temperature(sampler.config.exploration, max(step, 1))
-    p, _ = sampling_distribution(similarities, answer_present, presence, epsilon)
+    everything = Pool.of(torch.arange(number, device=answer.device), answer[:, None])
+    similarities = Similarities(
+        {name: torch.cat(parts, dim=1) for name, parts in similarity.items()},
+        {},
+        {name: torch.cat(parts) for name, parts in present.items()},
+    )
+    itself = everything.candidates == answer[:, None]
+    p, _, epsilon = sampler.distribution(similarities, everything, itself, None, step)
     shown = {
-        name: values.masked_fill(~(answer_present[name][:, None] & presence[name]), torch.nan)
-        for name, values in similarities.items()
+        name: values.masked_fill(~(has[answer][:, None] & has), torch.nan)
+        for (name, values), has in zip(similarities.to_candidates.items(), similarities.present.values(), strict=True)
     }
-    return p, shown, epsilon
+    return p, shown, float(epsilon)
 
 
 def masked(p: Tensor, queries: Queries, known: AnswerIndex) -> tuple[Tensor, Tensor]:

@@ -42,12 +42,19 @@ class SamplerContext:
         answers: known answers in train, on the training device.
         features: pictures and texts, or None when the dataset has none.
         entity_width, relation_width: widths of the model's vectors.
+        total_steps: of the run, for what is scheduled over shares of it; 0 where nothing is being trained, which reads
+            as a run that has ended.
     """
 
     answers: AnswerIndex
     features: FeatureStore | None
     entity_width: int
     relation_width: int
+    total_steps: int = 0
+
+    def progress(self, step: int) -> float:
+        """Share of the run that is done at a step, 0 to 1."""
+        return min(1.0, step / self.total_steps) if self.total_steps else 1.0
 
 
 class NegativeSampler(nn.Module, ABC):

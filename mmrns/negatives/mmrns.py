@@ -6,7 +6,6 @@ answers masked; and passes gradients back through the draw. Equations: docs/meth
 """
 
 import logging
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -15,59 +14,29 @@ from torch import Tensor
 from mmrns.config import Config
 from mmrns.errors import UserError
 from mmrns.graph.answers import Queries
-from mmrns.losses import contrastive_loss
 from mmrns.negatives.attention import CrossModalAttention, StructureGate
 from mmrns.negatives.base import Negatives, NegativeSampler, SamplerContext
+from mmrns.negatives.contrast import DrawMemory, contrast
+from mmrns.negatives.exploration import (
+    drawn_from_pool,
+    entropy_target,
+    exploration_temperature,
+    hardness,
+    normalised_entropy,
+    solve_temperature,
+    solving_rows,
+)
+from mmrns.negatives.guard import CoAnswers, highest, known_columns, log_of, mean_similarity
 from mmrns.negatives.gumbel import gumbel_top_k, straight_through
 from mmrns.negatives.pool import Pool, draw_distinct
-from mmrns.negatives.similarity import (
-    cosine,
-    cosine_by_relation,
-    exploration_temperature,
-    normalised_entropy,
-    sampling_distribution,
-)
+from mmrns.negatives.similarity import Similarities, cosine, cosine_by_relation, sampling_distribution, spread
+from mmrns.negatives.uniform import uniform_draws
 from mmrns.scoring import KnowledgeGraphModel
 
 _log = logging.getLogger(__name__)
 
 STRUCTURE = "structure"
 _SIGN = {"cooperative": 1.0, "adversarial": -1.0}
-
-
-@dataclass(frozen=True)
-class Similarities:
-    """Similarities of B true answers, by modality.
-
-    Attributes:
-        to_candidates: modality -> (B, P).
-        to_positives: modality -> (B, K); column 0 is the answer itself.
-        present: modality -> (P + X,) bool over the pool's rows.
-    """
-
-    to_candidates: dict[str, Tensor]
-    to_positives: dict[str, Tensor]
-    present: dict[str, Tensor]
-
-
-@dataclass(frozen=True)
-class DrawMemory:
-    """What L_con needs of a draw.
-
-    Attributes:
-        pool: the step's entities.
-        similarities: of the answers to them.
-        known: (B, P) bool, candidates that train lists as answers of the query.
-        beside: (B, K) bool, positives that are real and not among the candidates.
-        drawn: (B, n) candidate columns, and drawable (B, n), whether there was something to draw.
-    """
-
-    pool: Pool
-    similarities: Similarities
-    known: Tensor
-    beside: Tensor
-    drawn: Tensor
-    drawable: Tensor
 
 
 class MMRNS(NegativeSampler):
@@ -105,70 +74,96 @@ class MMRNS(NegativeSampler):
                 " or ".join(missing),
                 " and ".join(name for name in wanted if name not in missing),
             )
+        self.co_answers = CoAnswers(context.answers, config.guard_share) if config.guard == "co-answers" else None
         self.pool_size = config.pool_size or context.answers.num_entities
-        if config.num_negatives > self.pool_size:
+        if config.pool_negatives > self.pool_size:
             raise UserError(
-                f"--num-negatives {config.num_negatives} is larger than the pool of {self.pool_size}; draw fewer"
+                f"--num-negatives {config.pool_negatives} is larger than the pool of {self.pool_size}; draw fewer"
             )
 
     def draw(
         self, queries: Queries, model: KnowledgeGraphModel, step: int, generator: torch.Generator, measure: bool
     ) -> Negatives:
-        config, answers = self.config, self.context.answers
+        config, answers, progress = self.config, self.context.answers, self.context.progress(step)
         rows = answers.rows(queries)
+        number, beta = drawn_from_pool(config, progress), self._contrastive_weight(progress)
+        if number == 0 and beta == 0:  # nothing asks for likeness
+            ids, valid = uniform_draws(answers, rows, config.num_negatives, generator)
+            return Negatives(ids, valid=valid)
+
         candidates = draw_distinct(answers.num_entities, self.pool_size, generator)
         positives, real = self._positives(queries, rows, generator)
         pool = Pool.of(candidates, positives)
         vectors = model.entities(pool.rows)
-
         similarities = self.similarities(queries, model, pool, vectors)
-        answer = pool.positives[:, 0]
-        p, by_modality = sampling_distribution(
-            similarities.to_candidates,
-            {name: present[answer] for name, present in similarities.present.items()},
-            {name: present[: pool.size] for name, present in similarities.present.items()},
-            exploration_temperature(config.exploration, step),
-        )
+        known = known_columns(answers, rows, pool)
+        guarded = self._guarded(queries, model, pool, vectors, similarities, known)
 
-        known = self._known_columns(rows, pool)
+        p, by_modality, temperature = self.distribution(similarities, pool, known, guarded, step)
         log_p = p.clamp_min(torch.finfo(p.dtype).tiny).log().masked_fill(known, -torch.inf)
-        perturbed, drawn = gumbel_top_k(log_p, config.num_negatives, generator)
+        if guarded is not None:
+            log_p = torch.where(guarded, log_p + log_of(config.guard_weight), log_p)
+        perturbed, drawn = gumbel_top_k(log_p, number, generator)
         drawable = perturbed.detach().gather(1, drawn) > -torch.inf
+        elsewhere, there = uniform_draws(answers, rows, config.num_negatives - number, generator)
         drawn_vectors = None
-        if config.sampler_gradient != "off":
-            drawn_vectors = straight_through(
-                perturbed, drawn, vectors[: pool.size], config.gumbel_temperature, _SIGN[config.sampler_gradient]
-            )
+        if config.sampler_gradient != "off" and number:
+            sign, tau = _SIGN[config.sampler_gradient], config.gumbel_temperature
+            drawn_vectors = straight_through(perturbed, drawn, vectors[: pool.size], tau, sign)
+            if number < config.num_negatives:
+                drawn_vectors = torch.cat([drawn_vectors, model.entities(elsewhere)], dim=1)
+        metrics = {}
+        if measure and number:
+            metrics = self._metrics(log_p, by_modality, similarities, pool, temperature)
+            metrics["hardness"] = hardness(model, queries, vectors[: pool.size], known, drawn, drawable)
         return Negatives(
-            ids=pool.candidates[drawn],
+            ids=torch.cat([pool.candidates[drawn], elsewhere], dim=1),
             vectors=drawn_vectors,
-            valid=drawable,
-            metrics=self._metrics(p, by_modality, step) if measure else {},
-            memory=DrawMemory(pool, similarities, known, real & (pool.positives >= pool.size), drawn, drawable),
+            valid=torch.cat([drawable, there], dim=1),
+            metrics=metrics,
+            memory=DrawMemory(
+                pool, similarities, known, guarded, real & (pool.positives >= pool.size), drawn, drawable, beta
+            ),
         )
 
     def loss(self, negatives: Negatives, weights: Tensor) -> Tensor:
-        """beta L_con: per triple and modality, mean over the modalities that the triple's answer has."""
-        if self.config.contrastive_weight == 0:
+        """beta L_con, where beta is not 0 at this step."""
+        memory: DrawMemory | None = negatives.memory
+        if memory is None or memory.weight == 0:
             return super().loss(negatives, weights)
-        memory: DrawMemory = negatives.memory
-        pool, similarities = memory.pool, memory.similarities
-        # A drawn entity weighs its self-adversarial weight, any other 1 / |E|; known answers are no negatives.
-        elsewhere = 1.0 / self.context.answers.num_entities
-        negative = torch.full_like(memory.known, elsewhere, dtype=weights.dtype)
-        negative = negative.scatter(1, memory.drawn, torch.where(memory.drawable, weights, elsewhere))
-        negative = torch.cat([torch.zeros_like(memory.beside, dtype=weights.dtype), negative], dim=1)
-        positive = torch.cat([memory.beside, memory.known], dim=1)
-        negative = negative.masked_fill(positive, 0.0)
-        total, count = torch.zeros_like(weights[:, 0]), torch.zeros_like(weights[:, 0])
-        for name, to_candidates in similarities.to_candidates.items():
-            present = similarities.present[name]
-            has = torch.cat([present[pool.positives], present[: pool.size].expand(len(positive), -1)], dim=1)
-            has = has & present[pool.positives[:, :1]]
-            similarity = torch.cat([similarities.to_positives[name], to_candidates], dim=1)
-            loss, counts = contrastive_loss(similarity, (positive & has).to(weights.dtype) * elsewhere, negative * has)
-            total, count = total + loss, count + counts
-        return self.config.contrastive_weight * (total / count.clamp_min(1)).mean()
+        return contrast(memory, self.config, self.context.answers.num_entities, weights)
+
+    def distribution(
+        self, similarities: Similarities, pool: Pool, known: Tensor, guarded: Tensor | None, step: int
+    ) -> tuple[Tensor, dict[str, Tensor], float | Tensor]:
+        """p over the candidates, before any is masked; by modality; and epsilon.
+
+        Args:
+            known, guarded: (B, P) bool, what the draw leaves out or takes less often; a target entropy is reached with
+                that taken into account.
+        """
+        config, answer = self.config, pool.positives[:, 0]
+        answer_present = {name: present[answer] for name, present in similarities.present.items()}
+        candidate_present = {name: present[: pool.size] for name, present in similarities.present.items()}
+        temperature: float | Tensor = exploration_temperature(config.exploration, max(step, 1))
+        if config.entropy_target:
+            some = solving_rows(len(answer), known.device)
+            allowed = (~known[some]).to(next(iter(similarities.to_candidates.values())).dtype)
+            if guarded is not None:
+                allowed = torch.where(guarded[some], config.guard_weight * allowed, allowed)
+            similarity = {name: values.detach()[some] for name, values in similarities.to_candidates.items()}
+            present = {name: values[some] for name, values in answer_present.items()}
+
+            def drawn_from(temperature: Tensor) -> Tensor:
+                p = sampling_distribution(similarity, present, candidate_present, temperature)[0] * allowed
+                return p / p.sum(1, keepdim=True).clamp_min(torch.finfo(p.dtype).tiny)
+
+            target = entropy_target(config, self.context.progress(step))
+            temperature = solve_temperature(drawn_from, allowed > 0, target)
+        p, by_modality = sampling_distribution(
+            similarities.to_candidates, answer_present, candidate_present, temperature
+        )
+        return p, by_modality, temperature
 
     def similarities(self, queries: Queries, model: KnowledgeGraphModel, pool: Pool, vectors: Tensor) -> Similarities:
         """Similarity of each query's answer to the pool's candidates and to its other known answers.
@@ -189,6 +184,10 @@ class MMRNS(NegativeSampler):
 
         def compare(name: str, crossed: Tensor, paired: Tensor, present: Tensor) -> None:
             epsilon = self.config.cosine_epsilon
+            if self.config.similarity != "cosine":
+                mean, scale = spread(crossed, present[: pool.size], self.config.similarity)
+                crossed = (crossed - mean[:, None]) / scale[:, None]
+                paired = (paired - F.embedding(relation_of_pair, mean)) / F.embedding(relation_of_pair, scale)
             positives = F.embedding(place, paired)  # (B, K, a)
             result.to_candidates[name] = cosine_by_relation(positives[:, 0], crossed, relation, epsilon)
             result.to_positives[name] = cosine(positives[:, :1], positives, epsilon)
@@ -224,17 +223,47 @@ class MMRNS(NegativeSampler):
             [torch.ones_like(answer, dtype=torch.bool), real], dim=1
         )
 
-    def _known_columns(self, rows: Tensor, pool: Pool) -> Tensor:
-        """(B, P) bool: candidates that train lists as answers of the query, its own answer among them."""
-        position, entities = self.context.answers.pairs(rows)
-        column, inside = pool.columns(entities)
-        known = torch.zeros(len(rows), pool.size, dtype=torch.bool, device=rows.device)
-        known[position[inside], column[inside]] = True
-        return known
+    def _guarded(
+        self,
+        queries: Queries,
+        model: KnowledgeGraphModel,
+        pool: Pool,
+        vectors: Tensor,
+        similarities: Similarities,
+        known: Tensor,
+    ) -> Tensor | None:
+        """(B, P) bool: candidates that --guard takes for likely answers; None without a guard."""
+        if self.config.guard == "none":
+            return None
+        if self.co_answers is not None:
+            return self.co_answers.columns(queries.answer, pool) & ~known
+        if self.config.guard == "similarity":
+            values = mean_similarity(similarities, pool)
+        else:
+            with torch.no_grad():
+                values = model.score_shared(queries, vectors[: pool.size])
+        return highest(values, self.config.guard_share, ~known)
 
-    def _metrics(self, p: Tensor, by_modality: dict[str, Tensor], step: int) -> dict[str, Tensor]:
+    def _contrastive_weight(self, progress: float) -> float:
+        """beta at a share of the run."""
+        config = self.config
+        early = config.contrastive_warmup > 0 and progress <= config.contrastive_warmup
+        return config.contrastive_warmup_weight if early else config.contrastive_weight
+
+    def _metrics(
+        self,
+        log_p: Tensor,
+        by_modality: dict[str, Tensor],
+        similarities: Similarities,
+        pool: Pool,
+        temperature: float | Tensor,
+    ) -> dict[str, Tensor]:
+        """Entropy of what is drawn from, in all and by modality before known answers are masked; and epsilon."""
         with torch.no_grad():
-            metrics = {f"entropy/{name}": normalised_entropy(value) for name, value in by_modality.items()}
-            metrics["entropy/all"] = normalised_entropy(p)
-            metrics["epsilon"] = p.new_tensor(exploration_temperature(self.config.exploration, step))
+            metrics = {
+                f"entropy/{name}": normalised_entropy(value, similarities.present[name][: pool.size])
+                for name, value in by_modality.items()
+            }
+            metrics["entropy/all"] = normalised_entropy(torch.softmax(log_p, dim=1), log_p > -torch.inf)
+            metrics["epsilon"] = torch.as_tensor(temperature, dtype=log_p.dtype, device=log_p.device)
         return metrics

@@ -1,10 +1,27 @@
 """Cosines between true answers and candidates, and the distribution they give (method.md section 4)."""
 
-import math
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+_LEAST_VARIANCE = 1e-6
+
+
+@dataclass(frozen=True)
+class Similarities:
+    """Similarities of B true answers, by modality.
+
+    Attributes:
+        to_candidates: modality -> (B, P).
+        to_positives: modality -> (B, K); column 0 is the answer itself.
+        present: modality -> (P + X,) bool over the pool's rows.
+    """
+
+    to_candidates: dict[str, Tensor]
+    to_positives: dict[str, Tensor]
+    present: dict[str, Tensor]
 
 
 def cosine(left: Tensor, right: Tensor, epsilon: float) -> Tensor:
@@ -37,16 +54,11 @@ def _norm(z: Tensor) -> Tensor:
     return (z.square().sum(-1) + torch.finfo(z.dtype).tiny).sqrt()
 
 
-def exploration_temperature(initial: float, step: int) -> float:
-    """epsilon = epsilon_0 / (1 + log(step)), step from 1."""
-    return initial / (1.0 + math.log(step))
-
-
 def sampling_distribution(
     similarity: dict[str, Tensor],
     answer_present: dict[str, Tensor],
     candidate_present: dict[str, Tensor],
-    temperature: float,
+    temperature: float | Tensor,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """p over candidates: the mean over modalities of softmax(sim_m / temperature).
 
@@ -59,7 +71,7 @@ def sampling_distribution(
         similarity: modality -> (B, P).
         answer_present: modality -> (B,) bool.
         candidate_present: modality -> (P,) bool.
-        temperature: epsilon.
+        temperature: epsilon, a number or a 0-dim tensor.
 
     Returns:
         p (B, P), rows summing to 1, and modality -> its own softmax (B, P), 0 where a candidate lacks it.
@@ -76,7 +88,7 @@ def sampling_distribution(
     by_modality = {}
     total = torch.zeros_like(first)
     for number, (name, values) in enumerate(similarity.items()):
-        softmax = torch.softmax(torch.add(barred[number], values, alpha=1 / temperature), dim=1)
+        softmax = torch.softmax(_scaled(barred[number], values, temperature), dim=1)
         by_modality[name] = softmax
         total = torch.addcmul(total, softmax, answer_has[:, number, None] * share[number])
     neutral = (shared == 0).to(first.dtype) / first.shape[1]
@@ -84,7 +96,30 @@ def sampling_distribution(
     return p / p.sum(1, keepdim=True), by_modality
 
 
-def normalised_entropy(p: Tensor) -> Tensor:
-    """Entropy of each row (B, P) over the log of its number of outcomes with mass, mean over rows: 1 is uniform."""
-    outcomes = (p > 0).sum(1).clamp_min(2)
-    return (torch.special.entr(p).sum(1) / outcomes.log()).mean()
+def _scaled(barred: Tensor, values: Tensor, temperature: float | Tensor) -> Tensor:
+    """barred + values / temperature; a temperature on a GPU is not waited for."""
+    if isinstance(temperature, Tensor):
+        return torch.addcmul(barred, values, temperature.reciprocal())
+    return torch.add(barred, values, alpha=1 / temperature)
+
+
+def spread(candidates: Tensor, present: Tensor, kind: str) -> tuple[Tensor, Tensor]:
+    """What to subtract from z, and then to divide by, so that cosines spread: (R, a) and (R, a).
+
+    Vectors that share a large common part all have cosines near 1, between which no exploration temperature tells.
+    `centred` takes the mean of the candidates under each relation away; `standardised` divides by their standard
+    deviation in each dimension as well. Both are functions of the pool, and gradients pass through them.
+
+    Args:
+        candidates: (R, P, a) z of the candidates under each distinct relation.
+        present: (P,) bool, the candidates that have the modality; the others count for nothing.
+        kind: "centred" or "standardised".
+    """
+    weight = present.to(candidates.dtype)
+    weight = weight / weight.sum().clamp_min(1)
+    mean = torch.einsum("rpa,p->ra", candidates, weight)
+    if kind == "centred":
+        return mean, torch.ones_like(mean)
+    variance = torch.einsum("rpa,p->ra", (candidates - mean[:, None]).square(), weight)
+    # A dimension in which all candidates agree says nothing; the floor keeps its gradient finite.
+    return mean, (variance + _LEAST_VARIANCE).sqrt()

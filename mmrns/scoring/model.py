@@ -59,6 +59,14 @@ class KnowledgeGraphModel(nn.Module):
             return self.scoring.score_tails(vectors, relation_vectors, everything)
         return self.scoring.score_heads(everything, relation_vectors, vectors)
 
+    def score_shared(self, queries: Queries, candidates: Tensor) -> Tensor:
+        """Score candidate vectors (P, width), the same for every query, as its answers: (B, P)."""
+        relation, direction = self.posed(queries.relation, queries.direction)
+        anchor, relation_vectors = self.entities(queries.anchor), self.relations(relation)
+        if direction == TAIL:
+            return self.scoring.score_tails(anchor, relation_vectors, candidates)
+        return self.scoring.score_heads(candidates, relation_vectors, anchor)
+
     def posed(self, relation: Tensor, direction: int) -> tuple[Tensor, int]:
         """The relation rows and the direction in which a query is put to the scoring function."""
         if self.reciprocal and direction == HEAD:

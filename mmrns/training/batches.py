@@ -1,13 +1,22 @@
-"""The order of training triples, as a function of the seed and the step alone."""
+"""How many steps a run takes, and the order of its examples as a function of the seed and the step alone."""
+
+import math
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from mmrns.config import Config
+
 
 def derived_seed(*parts: int) -> int:
     """A well-mixed 63-bit seed from small integers; the same parts give the same seed everywhere."""
     return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+def total_steps(config: Config, num_examples: int) -> int:
+    """Steps of the run: --steps, else --epochs (100 by default) passes over the objective's examples."""
+    return config.steps or math.ceil((config.epochs or 100) * num_examples / config.batch_size)
 
 
 class Batches:

@@ -1,7 +1,6 @@
 """Training, top to bottom: read the graph, build the parts, step, validate, keep the best, evaluate once."""
 
 import contextlib
-import math
 import signal
 import sys
 import threading
@@ -27,7 +26,7 @@ from mmrns.graph.held_out import as_seen, settle_validation, slice_sha256
 from mmrns.memory import peak_memory_mb, tuned_process
 from mmrns.scoring import KnowledgeGraphModel
 from mmrns.training.base import Objective
-from mmrns.training.batches import Batches, derived_seed
+from mmrns.training.batches import Batches, derived_seed, total_steps
 from mmrns.training.history import History
 from mmrns.training.objective import build_objective
 from mmrns.training.optimizer import build_optimizer, build_schedule
@@ -272,11 +271,6 @@ def _readable_from_anywhere(config: Config, dataset: Dataset) -> Config:
     if config.features:
         found["features"] = str(Path(config.features).resolve())
     return config.model_copy(update=found)
-
-
-def total_steps(config: Config, num_examples: int) -> int:
-    """Steps of the run: --steps, else --epochs (100 by default) passes over the objective's examples."""
-    return config.steps or math.ceil((config.epochs or 100) * num_examples / config.batch_size)
 
 
 def open_features(dataset: Dataset, config: Config, device: torch.device) -> FeatureStore | None:

@@ -11,6 +11,7 @@ from mmrns.negatives.base import SamplerContext, build_sampler
 from mmrns.scoring import model_of
 from mmrns.training.all_entities import AllEntitiesObjective
 from mmrns.training.base import Objective
+from mmrns.training.batches import total_steps
 from mmrns.training.sampled import SampledObjective
 
 
@@ -22,7 +23,10 @@ def build_objective(config: Config, dataset: Dataset, features: FeatureStore | N
     """
     answers = dataset.answers("train").to(device)
     model = model_of(config, len(dataset.entities), len(dataset.relations), entity_inputs(features))
-    context = SamplerContext(answers, features, model.entities.width, model.relations.embedding_dim)
+    examples = len(dataset.train) if config.objective == "sampled" else len(answers.query_keys)
+    context = SamplerContext(
+        answers, features, model.entities.width, model.relations.embedding_dim, total_steps(config, examples)
+    )
     if config.objective != "sampled":
         sampler = build_sampler(config, context) if config.samples else nn.Module()
         return AllEntitiesObjective(config, model, sampler, answers).to(device)

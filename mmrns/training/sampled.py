@@ -57,7 +57,8 @@ class SampledObjective(Objective):
             metrics = {"loss": loss, "loss/kgc": kgc, "loss/sampler": own, **negatives.metrics}
             metrics["score/positive"], metrics["score/negative"] = positive.mean(), negative.mean()
             missed = self.held_out.contains(self.held_out.rows(queries), negatives.ids)
-            metrics["false_negative_rate"] = missed.float().mean()
+            drawn = torch.ones_like(missed) if negatives.valid is None else negatives.valid
+            metrics["false_negative_rate"] = (missed & drawn).sum() / drawn.sum().clamp_min(1)
         return StepResult(loss, {name: value.detach() for name, value in metrics.items()})
 
     def _triple_weights(self, triples: Tensor, like: Tensor) -> Tensor:

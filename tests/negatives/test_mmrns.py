@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 
 from mmrns.errors import UserError
 from mmrns.graph.answers import HEAD, TAIL, Queries
+from mmrns.negatives.exploration import exploration_temperature, normalised_entropy
 from mmrns.negatives.pool import Pool, draw_distinct
-from mmrns.negatives.similarity import exploration_temperature, normalised_entropy, sampling_distribution
+from mmrns.negatives.similarity import sampling_distribution
 from mmrns.training.sampled import SampledObjective
 from tests.negatives import reference
 from tests.negatives.graphs import build, random_features

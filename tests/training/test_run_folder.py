@@ -16,7 +16,7 @@ from mmrns.cli import main
 from mmrns.config import Config, load_config
 from mmrns.negatives.base import SamplerContext, build_sampler
 from mmrns.scoring import build_model
-from mmrns.training.loop import total_steps
+from mmrns.training.batches import total_steps
 from mmrns.training.optimizer import build_optimizer, build_schedule
 from mmrns.training.sampled import SampledObjective
 from tests.tiny import ENTITIES, train_command
