@@ -12,7 +12,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
 
-from mmrns.config_file import ConfigFile, read_config_file
+from mmrns.config_file import ConfigFile, preset_file, read_config_file
 from mmrns.errors import UserError
 
 
@@ -326,17 +326,21 @@ def flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def load_config(values: dict[str, Any], file: Path | None = None) -> Config:
-    """Defaults, overlaid by a YAML file, overlaid by flags.
+def load_config(values: dict[str, Any], file: Path | None = None, preset: str = "") -> Config:
+    """Defaults, overlaid by a YAML file, overlaid by a preset, overlaid by flags.
 
     Args:
         values: what was given on the command line or in Python, by field name.
         file: a YAML mapping of field names, e.g. a run's config.yaml; it may extend others (see read_config_file).
+        preset: name of a file of options in configs/presets.
 
     Raises:
         UserError: unknown key, wrong type or value out of range; the message names the file and line, or the flag.
     """
     given = read_config_file(file) if file else ConfigFile({}, {})
+    if preset:
+        over = read_config_file(preset_file(preset), "--preset")
+        given = ConfigFile(given.values | over.values, given.places | over.places)
     try:
         return Config(**{**given.values, **values})
     except ValidationError as error:

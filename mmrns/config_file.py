@@ -9,6 +9,7 @@ import yaml
 from mmrns.errors import UserError
 
 EXTENDS, PUBLISHED = "extends", "published"
+_BESIDE = Path(__file__).resolve().parents[1] / "configs/presets"
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,15 @@ class ConfigFile:
     values: dict[str, Any]
     places: dict[str, str]
     published: dict[str, Any] = field(default_factory=dict)
+
+
+def preset_file(name: str) -> Path:
+    """The file of a preset: configs/presets/NAME.yaml here or beside the package; UserError lists those there are."""
+    folders = [Path("configs/presets"), _BESIDE]
+    found = {path.stem: path for folder in reversed(folders) for path in sorted(folder.glob("*.yaml"))}
+    if name not in found:
+        raise UserError(f"--preset {name}: unknown; choose one of {', '.join(sorted(found))}, or give --config FILE")
+    return found[name]
 
 
 def read_config_file(file: Path, flag: str = "--config") -> ConfigFile:

@@ -59,3 +59,46 @@ def test_what_is_wrong_is_named(tmp_path, text, says):
     file = write(tmp_path, a=text, b="extends: a.yaml\n")
     with pytest.raises(UserError, match=says):
         load_config({}, file)
+
+
+def test_a_preset_wins_over_the_file_and_loses_to_flags(tmp_path):
+    file = tmp_path / "c.yaml"
+    file.write_text("gamma: 3\npool_size: 77\nseed: 5\n")
+    config = load_config({"dim": 9}, file, "published")
+    assert (config.dim, config.gamma, config.pool_size, config.seed) == (9, 6.0, 1500, 5)
+
+
+def test_a_preset_may_stand_in_the_current_folder(tmp_path, monkeypatch):
+    (tmp_path / "configs/presets").mkdir(parents=True)
+    (tmp_path / "configs/presets/mine.yaml").write_text("dim: 11\n")
+    (tmp_path / "configs/presets/published.yaml").write_text("dim: 12\n")
+    monkeypatch.chdir(tmp_path)
+    assert load_config({}, None, "mine").dim == 11
+    assert load_config({}, None, "published").dim == 12
+
+
+def test_an_unknown_preset_is_told_in_one_line():
+    with pytest.raises(UserError, match=r"^--preset none: unknown; choose one of .*published.*--config FILE$"):
+        load_config({}, None, "none")
+
+
+def test_a_bad_option_of_a_preset_names_its_line(tmp_path, monkeypatch):
+    (tmp_path / "configs/presets").mkdir(parents=True)
+    (tmp_path / "configs/presets/mine.yaml").write_text("seed: 1\ndims: 11\n")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r"presets/mine\.yaml:2: dims: unknown option"):
+        load_config({}, None, "mine")
+
+
+def test_the_published_preset_is_the_method_without_additions():
+    """Options of the command that the method page gives, and the additions of this project left out."""
+    config = load_config({}, None, "published")
+    command = {
+        "num_negatives": 20, "dim": 200, "gamma": 6.0, "adversarial_temperature": 0.5, "learning_rate": 1e-4,
+        "pool_size": 1500, "contrastive_weight": 0.01, "exploration": 10.0, "gumbel_temperature": 1.0,
+        "batch_size": 400, "steps": 100_000, "attention_width": 50,
+    }  # fmt: skip
+    assert {name: getattr(config, name) for name in command} == command
+    assert (config.entropy_target, config.uniform_share, config.uniform_warmup, config.guard) == (0, 0, 0, "none")
+    assert (config.similarity, config.sampler_gradient, config.sampler_detach) == ("cosine", "cooperative", False)
+    assert config.contrastive_warmup == 0

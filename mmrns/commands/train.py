@@ -18,8 +18,11 @@ RESUMABLE = {
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """--config, --resume, --json, and a flag for each option of Config in its section."""
+    """--config, --preset, --resume, --json, and a flag for each option of Config in its section."""
     parser.add_argument("--config", type=Path, metavar="FILE", help="YAML file of options; flags given beside it win")
+    parser.add_argument(
+        "--preset", default="", metavar="NAME", help="options of configs/presets/NAME.yaml; they win over --config's"
+    )
     parser.add_argument("--resume", type=Path, metavar="RUN", help="continue the run in this folder")
     parser.add_argument("--json", action="store_true", help="print metrics.json instead of a table")
     for section, options in options_by_section().items():
@@ -50,11 +53,12 @@ def run(arguments: argparse.Namespace) -> None:
 
 def _config(arguments: argparse.Namespace, given: dict[str, Any]) -> Config:
     if arguments.resume is None:
-        return load_config(given, arguments.config)
-    if arguments.config is not None:
-        raise UserError(
-            "--config: cannot be given with --resume, which reads the run's own config.yaml; drop one of them"
-        )
+        return load_config(given, arguments.config, arguments.preset)
+    for name in ("config", "preset"):
+        if getattr(arguments, name):
+            raise UserError(
+                f"--{name}: cannot be given with --resume, which reads the run's own config.yaml; drop one of them"
+            )
 
     from mmrns.training.run_folder import RunFolder
 

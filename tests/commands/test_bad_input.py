@@ -222,6 +222,7 @@ RESUME = ["train", "--resume", "run"]
         (None, [*RESUME, "--dataset", "tiny/.."], "--dataset: cannot change when a run is resumed"),
         (None, [*RESUME, "--output", "new"], "--output: cannot change when a run is resumed"),
         (None, [*RESUME, "--config", "run/config.yaml"], "--config: cannot be given with --resume"),
+        (None, [*RESUME, "--preset", "published"], "--preset: cannot be given with --resume"),
         (None, [*RESUME, "--steps", "lots"], "--steps: .*'lots'"),
         (spoil("run/state.pt", None), RESUME, r"run/state\.pt: missing"),
         (spoil("run/state.pt", lambda old: old[: len(old) // 2]), RESUME, r"run/state\.pt: cannot be resumed from"),

@@ -39,11 +39,16 @@ def random_features(entities, shapes, generator, missing=0.0, dtype=torch.float6
     return InMemoryFeatures(tensors)
 
 
-def build(triples, num_entities, num_relations, features, dtype=torch.float64, **options):
-    """A model and an MMRNS sampler over (N, 3) triples."""
+def build(triples, num_entities, num_relations, features, dtype=torch.float64, total_steps=0, **options):
+    """A model and an MMRNS sampler over (N, 3) triples, for a run of so many steps."""
     values = {"dim": 4, "attention_width": 6, "structure_hidden": 5, "num_negatives": 3, "pool_size": 0, "gamma": 4.0}
     config = load_config(values | options)
     answers = AnswerIndex(triples, num_entities, num_relations)
     model = build_model(config.model, num_entities, num_relations, config.dim, config.gamma).to(dtype)
-    context = SamplerContext(answers, features, model.entities.width, model.relations.embedding_dim)
+    context = SamplerContext(answers, features, model.entities.width, model.relations.embedding_dim, total_steps)
     return config, model, MMRNS(config, context).to(dtype)
+
+
+def random_triples(entities, relations, generator, number=30):
+    columns = [torch.randint(limit, (number,), generator=generator) for limit in (entities, relations, entities)]
+    return torch.stack(columns, dim=1)

@@ -12,21 +12,14 @@ from mmrns.negatives.pool import Pool, draw_distinct
 from mmrns.negatives.similarity import sampling_distribution
 from mmrns.training.sampled import SampledObjective
 from tests.negatives import reference
-from tests.negatives.graphs import build, random_features
+from tests.negatives.graphs import build, random_features, random_triples
 
 SHAPES = {"image": (3, 4), "text": (2, 5)}
 ENTITIES, RELATIONS = 14, 3
 
 
 def triples_of(generator, number=30):
-    return torch.stack(
-        [
-            torch.randint(ENTITIES, (number,), generator=generator),
-            torch.randint(RELATIONS, (number,), generator=generator),
-            torch.randint(ENTITIES, (number,), generator=generator),
-        ],
-        dim=1,
-    )
+    return random_triples(ENTITIES, RELATIONS, generator, number)
 
 
 def reference_similarities(model, sampler, queries, features, entities):

@@ -57,6 +57,8 @@ def test_candidates_answers_and_all_entities_get_the_same_scores(name, direction
     everyone = model.score_all(queries.anchor, queries.relation, direction)
     vectors = model.entities.everything().expand(3, -1, -1)
     torch.testing.assert_close(everyone, model.score_candidates(queries, vectors), rtol=0, atol=1e-10)
+    shared = model.score_shared(queries, model.entities.everything()[2:5])
+    torch.testing.assert_close(everyone[:, 2:5], shared, rtol=0, atol=1e-10)
     answers = everyone[torch.arange(3), queries.answer]
     torch.testing.assert_close(answers, model.score_answers(queries), rtol=0, atol=1e-10)
 
