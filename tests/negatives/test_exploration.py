@@ -191,5 +191,5 @@ def test_hardness_is_logged_and_grows_as_the_entropy_falls():
             draw(triples, model, sampler, seed=seed)[1].metrics["hardness"] / model.entities.table.square().mean()
             for seed in range(20)
         ]
-        found.append(float(torch.stack(values).mean()))
+        found.append(torch.stack(values).mean().item())
     assert abs(found[0]) < 0.2 and found[1] > found[0] + 0.3
