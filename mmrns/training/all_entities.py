@@ -99,7 +99,8 @@ class AllEntitiesObjective(Objective):
         negatives = self.sampler.draw(queries, self.model, step, generator, measure)
         vectors = negatives.vectors if negatives.vectors is not None else self.model.entities(negatives.ids)
         positive, negative = self.model.score_answers(queries), self.model.score_candidates(queries, vectors)
-        weights = self_adversarial_weights(negative, self.config.adversarial_temperature, negatives.valid)
+        temperature = self.config.adversarial_temperature
+        weights = self_adversarial_weights(negative, temperature, negatives.valid, negatives.correction)
         kgc = kgc_loss(positive, negative, weights, torch.ones_like(positive))
         scale = self.config.sampled_weight * len(rows)
         return {"sampled": scale * (kgc + self.sampler.loss(negatives, weights))}

@@ -45,7 +45,8 @@ class SampledObjective(Objective):
 
         positive = self.model.score_answers(queries)
         negative = self.model.score_candidates(queries, vectors)
-        weights = self_adversarial_weights(negative, self.config.adversarial_temperature, negatives.valid)
+        temperature = self.config.adversarial_temperature
+        weights = self_adversarial_weights(negative, temperature, negatives.valid, negatives.correction)
         kgc = kgc_loss(positive, negative, weights, self._triple_weights(triples, positive))
         own = self.sampler.loss(negatives, weights)
         loss = kgc + own
