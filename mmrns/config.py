@@ -68,7 +68,8 @@ class Config(BaseModel):
     modalities: str = _option(
         "MMRNS",
         "image,text,structure",
-        "which similarities the sampler uses, comma-separated, of image, text, structure",
+        "which similarities the sampler uses, comma-separated, of image, text, structure; score adds the model's own "
+        "score of the candidate for the query, standardised over the pool",
     )
     attention_width: int = _option("MMRNS", 50, "width a of the cross-modal attention (KCA) and its outputs", gt=0)
     structure_hidden: int = _option("MMRNS", 100, "hidden width of the MLP that gates the structure embedding", gt=0)
@@ -117,6 +118,14 @@ class Config(BaseModel):
     uniform_warmup: float = _option(
         "Hardness", 0.0, "share of the run, from its start, in which all negatives are drawn uniformly", ge=0, le=1
     )
+    importance_correction: float = _option(
+        "Hardness",
+        0.0,
+        "share c of the correction for drawing unevenly: a negative's self-adversarial weight is divided by "
+        "(p_j / uniform)^c; 1 estimates the loss of uniform sampling",
+        ge=0,
+        le=1,
+    )
     guard: Literal["none", "similarity", "score", "co-answers"] = _option(
         "Hardness",
         "none",
@@ -131,6 +140,21 @@ class Config(BaseModel):
     )
 
     # --- L_con
+    contrastive_loss: Literal["ratio", "infonce", "supcon", "triplet", "margin", "self-supervised"] = _option(
+        "L_con",
+        "ratio",
+        "what L_con is: the paper's weighted ratio over positives and negatives; InfoNCE (NT-Xent), SupCon, triplets "
+        "or margins over the query's other known answers and unmarked candidates; or an entity's pictures against its "
+        "texts",
+    )
+    contrastive_temperature: float = _option("L_con", 0.1, "temperature of infonce, supcon and self-supervised", gt=0)
+    contrastive_margin: float = _option(
+        "L_con",
+        0.2,
+        "triplet: by how much more similar a positive should be; margin: the similarity that a negative may have",
+        ge=-1,
+        le=1,
+    )
     contrastive_weight: float = _option("L_con", 0.01, "weight beta of L_con in L = L_kgc + beta L_con", ge=0)
     contrastive_warmup: float = _option(
         "L_con", 0.0, "share of the run, from its start, in which --contrastive-warmup-weight is beta", ge=0, le=1
@@ -250,9 +274,9 @@ class Config(BaseModel):
     @classmethod
     def _known_modalities(cls, value: str) -> str:
         names = [name.strip() for name in value.split(",") if name.strip()]
-        unknown = [name for name in names if name not in ("image", "text", "structure")]
+        unknown = [name for name in names if name not in ("image", "text", "structure", "score")]
         if unknown or not names or len(set(names)) < len(names):
-            raise ValueError("write some of image, text, structure, comma-separated, each once")
+            raise ValueError("write some of image, text, structure, score, comma-separated, each once")
         return ",".join(names)
 
     @model_validator(mode="before")

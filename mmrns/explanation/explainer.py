@@ -58,9 +58,9 @@ class Explainer:
 
     @cached_property
     def sampler(self) -> MMRNS | None:
-        """The run's sampler with its trained weights, or None where it does not choose by likeness."""
+        """The run's sampler with its trained weights, or None where it does not choose by likeness alone."""
         config = self.trained.config
-        if config.objective != "sampled":
+        if config.objective != "sampled" or "score" in config.modalities.split(","):
             return None
         sampler = rebuild_sampler(config, self.dataset, self.features, self.trained.model)
         if not isinstance(sampler, MMRNS):

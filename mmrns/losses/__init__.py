@@ -3,11 +3,23 @@
 from mmrns.losses.all_entities import binary_cross_entropy_all, cross_entropy_all
 from mmrns.losses.contrastive import contrastive_loss
 from mmrns.losses.link_prediction import kgc_loss, self_adversarial_weights
+from mmrns.losses.metric_learning import (
+    infonce_loss,
+    margin_loss,
+    self_supervised_loss,
+    supcon_loss,
+    triplet_loss,
+)
 
 __all__ = [
     "binary_cross_entropy_all",
     "contrastive_loss",
     "cross_entropy_all",
+    "infonce_loss",
     "kgc_loss",
+    "margin_loss",
     "self_adversarial_weights",
+    "self_supervised_loss",
+    "supcon_loss",
+    "triplet_loss",
 ]

@@ -5,18 +5,24 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def self_adversarial_weights(scores: Tensor, temperature: float, valid: Tensor | None = None) -> Tensor:
-    """softmax over a triple's negatives of temperature * score, constant in the backward pass.
+def self_adversarial_weights(
+    scores: Tensor, temperature: float, valid: Tensor | None = None, correction: Tensor | None = None
+) -> Tensor:
+    """softmax over a triple's negatives of temperature * score - correction, constant in the backward pass.
 
     Args:
         scores: (B, n) scores of the negatives.
         temperature: alpha; 0 weighs all alike.
         valid: (B, n) bool; False marks a place where no negative could be drawn, weighed 0.
+        correction: (B, n) log of how much more often than by a uniform draw each was drawn. The weighted sum is then a
+            self-normalised importance estimate of that over all entities, and not of that over likely ones.
 
     Returns:
         (B, n), each row summing to 1 (to 0 where no negative is valid).
     """
     logits = scores.detach() * temperature
+    if correction is not None:
+        logits = logits - correction
     if valid is None:
         return torch.softmax(logits, dim=1)
     weights = torch.softmax(logits.masked_fill(~valid, -torch.inf), dim=1)

@@ -23,6 +23,7 @@ class Negatives:
         ids: (B, n) entity rows.
         vectors: (B, n, width) their vectors, when the sampler wants a gradient through the draw; None: look them up.
         valid: (B, n) bool, False where a query had too few entities left to draw from; None: all valid.
+        correction: (B, n) what to take off the logits of the self-adversarial weights; None: nothing.
         metrics: scalars for the log, filled only when the draw was asked for them.
         memory: what the sampler's own `loss` needs of this draw.
     """
@@ -30,6 +31,7 @@ class Negatives:
     ids: Tensor
     vectors: Tensor | None = None
     valid: Tensor | None = None
+    correction: Tensor | None = None
     metrics: dict[str, Tensor] = field(default_factory=dict)
     memory: Any = None
 

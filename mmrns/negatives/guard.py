@@ -39,8 +39,8 @@ def highest(values: Tensor, share: float, eligible: Tensor) -> Tensor:
 def mean_similarity(similarities: Similarities, pool: Pool) -> Tensor:
     """Mean cosine over the modalities that an answer and a candidate share, -1 where they share none: (B, P)."""
     totals, shared = [], []
-    for name, values in similarities.to_candidates.items():
-        present = similarities.present[name]
+    for name in similarities.to_positives:
+        values, present = similarities.to_candidates[name], similarities.present[name]
         both = (present[pool.positives[:, :1]] & present[None, : pool.size]).to(values.dtype)
         totals.append(values.detach() * both)
         shared.append(both)

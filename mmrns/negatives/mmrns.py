@@ -29,13 +29,20 @@ from mmrns.negatives.exploration import (
 from mmrns.negatives.guard import CoAnswers, highest, known_columns, log_of, mean_similarity
 from mmrns.negatives.gumbel import gumbel_top_k, straight_through
 from mmrns.negatives.pool import Pool, draw_distinct
-from mmrns.negatives.similarity import Similarities, cosine, cosine_by_relation, sampling_distribution, spread
+from mmrns.negatives.similarity import (
+    Similarities,
+    cosine,
+    cosine_by_relation,
+    sampling_distribution,
+    spread,
+    standardised,
+)
 from mmrns.negatives.uniform import uniform_draws
 from mmrns.scoring import KnowledgeGraphModel
 
 _log = logging.getLogger(__name__)
 
-STRUCTURE = "structure"
+STRUCTURE, SCORE = "structure", "score"
 _SIGN = {"cooperative": 1.0, "adversarial": -1.0}
 
 
@@ -63,16 +70,23 @@ class MMRNS(NegativeSampler):
             if STRUCTURE in wanted
             else None
         )
-        if self.attention is None and self.structure is None:
+        if self.attention is None and self.structure is None and SCORE not in wanted:
             raise UserError(
                 f"--modalities {config.modalities}: no such features here; run mmrns extract, or use structure"
             )
-        missing = [name for name in wanted if name not in (*available, STRUCTURE)]
+        missing = [name for name in wanted if name not in (*available, STRUCTURE, SCORE)]
         if missing:
             _log.warning(
                 "no %s features here: MMRNS judges likeness by %s (mmrns extract makes features)",
                 " or ".join(missing),
                 " and ".join(name for name in wanted if name not in missing),
+            )
+        if config.guard == "similarity" and not self.pictured and self.structure is None:
+            raise UserError(f"--guard similarity: --modalities {config.modalities} has no similarity; name one of them")
+        if config.contrastive_loss == "self-supervised" and len(self.pictured) < 2:
+            raise UserError(
+                "--contrastive-loss self-supervised: compares pictures with texts; it needs features of both "
+                "(mmrns extract), and --modalities with image and text"
             )
         self.co_answers = CoAnswers(context.answers, config.guard_share) if config.guard == "co-answers" else None
         self.pool_size = config.pool_size or context.answers.num_entities
@@ -97,6 +111,11 @@ class MMRNS(NegativeSampler):
         vectors = model.entities(pool.rows)
         similarities = self.similarities(queries, model, pool, vectors)
         known = known_columns(answers, rows, pool)
+        if SCORE in config.modalities.split(","):
+            with torch.no_grad():
+                scores = standardised(model.score_shared(queries, vectors[: pool.size]))
+            similarities.to_candidates[SCORE] = scores
+            similarities.present[SCORE] = torch.ones(len(pool.rows), dtype=torch.bool, device=scores.device)
         guarded = self._guarded(queries, model, pool, vectors, similarities, known)
 
         p, by_modality, temperature = self.distribution(similarities, pool, known, guarded, step)
@@ -107,7 +126,7 @@ class MMRNS(NegativeSampler):
         drawable = perturbed.detach().gather(1, drawn) > -torch.inf
         elsewhere, there = uniform_draws(answers, rows, config.num_negatives - number, generator)
         drawn_vectors = None
-        if config.sampler_gradient != "off" and number:
+        if config.sampler_gradient != "off" and number and perturbed.requires_grad:
             sign, tau = _SIGN[config.sampler_gradient], config.gumbel_temperature
             drawn_vectors = straight_through(perturbed, drawn, vectors[: pool.size], tau, sign)
             if number < config.num_negatives:
@@ -120,6 +139,7 @@ class MMRNS(NegativeSampler):
             ids=torch.cat([pool.candidates[drawn], elsewhere], dim=1),
             vectors=drawn_vectors,
             valid=torch.cat([drawable, there], dim=1),
+            correction=self._correction(log_p, drawn, elsewhere),
             metrics=metrics,
             memory=DrawMemory(
                 pool, similarities, known, guarded, real & (pool.positives >= pool.size), drawn, drawable, beta
@@ -191,7 +211,7 @@ class MMRNS(NegativeSampler):
             positives = F.embedding(place, paired)  # (B, K, a)
             result.to_candidates[name] = cosine_by_relation(positives[:, 0], crossed, relation, epsilon)
             result.to_positives[name] = cosine(positives[:, :1], positives, epsilon)
-            result.present[name] = present
+            result.present[name], result.answers[name] = present, positives[:, 0]
 
         if self.attention is not None and self.context.features is not None:
             features = {
@@ -243,6 +263,22 @@ class MMRNS(NegativeSampler):
             with torch.no_grad():
                 values = model.score_shared(queries, vectors[: pool.size])
         return highest(values, self.config.guard_share, ~known)
+
+    def _correction(self, log_p: Tensor, drawn: Tensor, elsewhere: Tensor) -> Tensor | None:
+        """--importance-correction times log(p_j / uniform) of what was drawn, 0 of uniform draws: (B, n), or None.
+
+        Each of the two kinds of draws estimates the same sum over all entities, so they need no weights between them.
+        """
+        if not self.config.importance_correction:
+            return None
+        with torch.no_grad():
+            possible = (log_p > -torch.inf).sum(1, keepdim=True).clamp_min(1).to(log_p.dtype)
+            odds = torch.log_softmax(log_p, dim=1).gather(1, drawn) + possible.log()
+            # What could not be drawn is weighed 0 in any case.
+            odds = odds.masked_fill(~odds.isfinite(), 0.0)
+            return self.config.importance_correction * torch.cat(
+                [odds, torch.zeros_like(elsewhere, dtype=odds.dtype)], 1
+            )
 
     def _contrastive_weight(self, progress: float) -> float:
         """beta at a share of the run."""

@@ -1,6 +1,6 @@
 """Cosines between true answers and candidates, and the distribution they give (method.md section 4)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
@@ -15,13 +15,15 @@ class Similarities:
 
     Attributes:
         to_candidates: modality -> (B, P).
-        to_positives: modality -> (B, K); column 0 is the answer itself.
+        to_positives: modality -> (B, K); column 0 is the answer itself. What has none takes no part in L_con.
         present: modality -> (P + X,) bool over the pool's rows.
+        answers: modality -> (B, a) z of the answers, that are compared.
     """
 
     to_candidates: dict[str, Tensor]
     to_positives: dict[str, Tensor]
     present: dict[str, Tensor]
+    answers: dict[str, Tensor] = field(default_factory=dict)
 
 
 def cosine(left: Tensor, right: Tensor, epsilon: float) -> Tensor:
@@ -123,3 +125,9 @@ def spread(candidates: Tensor, present: Tensor, kind: str) -> tuple[Tensor, Tens
     variance = torch.einsum("rpa,p->ra", (candidates - mean[:, None]).square(), weight)
     # A dimension in which all candidates agree says nothing; the floor keeps its gradient finite.
     return mean, (variance + _LEAST_VARIANCE).sqrt()
+
+
+def standardised(values: Tensor) -> Tensor:
+    """Each row (B, P) less its mean, over its standard deviation; 0 where a row is constant."""
+    centred = values - values.mean(1, keepdim=True)
+    return centred / (_norm(centred)[:, None] / centred.shape[1] ** 0.5 + torch.finfo(values.dtype).eps)

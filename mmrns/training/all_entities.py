@@ -98,7 +98,8 @@ class AllEntitiesObjective(Objective):
         queries = queries._replace(answer=answer[:, 0])
         negatives = self.sampler.draw(queries, self.model, step, generator, measure)
         positive, negative = self.model.score_drawn(queries, negatives.ids, negatives.vectors)
-        weights = self_adversarial_weights(negative, self.config.adversarial_temperature, negatives.valid)
+        temperature = self.config.adversarial_temperature
+        weights = self_adversarial_weights(negative, temperature, negatives.valid, negatives.correction)
         kgc = kgc_loss(positive, negative, weights, torch.ones_like(positive))
         scale = self.config.sampled_weight * len(rows)
         return {"sampled": scale * (kgc + self.sampler.loss(negatives, weights))}

@@ -42,7 +42,8 @@ class SampledObjective(Objective):
         queries = Queries.of(triples, TAIL if step % 2 else HEAD)
         negatives = self.sampler.draw(queries, self.model, step, generator, measure)
         positive, negative = self.model.score_drawn(queries, negatives.ids, negatives.vectors)
-        weights = self_adversarial_weights(negative, self.config.adversarial_temperature, negatives.valid)
+        temperature = self.config.adversarial_temperature
+        weights = self_adversarial_weights(negative, temperature, negatives.valid, negatives.correction)
         kgc = kgc_loss(positive, negative, weights, self._triple_weights(triples, positive))
         own = self.sampler.loss(negatives, weights)
         loss = kgc + own

@@ -42,7 +42,7 @@ def test_mean_similarity_is_over_the_modalities_that_both_have(seed, missing):
     pool = Pool.of(torch.arange(6), torch.tensor([[2], [8], [5]]))
     values = {name: torch.rand(3, 6, generator=generator, dtype=torch.float64) for name in ("image", "text")}
     present = {name: torch.rand(7, generator=generator) >= missing for name in values}
-    found = mean_similarity(Similarities(values, {}, present), pool)
+    found = mean_similarity(Similarities(values, dict.fromkeys(values), present), pool)
     for b, answer in enumerate((2, 6, 5)):
         for c in range(6):
             shared = [float(values[name][b, c]) for name in values if present[name][answer] and present[name][c]]
@@ -154,10 +154,10 @@ def test_in_l_con_a_marked_candidate_is_a_negative_as_far_as_the_weight_says(wei
                 if w:
                     kinds[known].append((w, values[b, c]))
             if kinds[True] and kinds[False]:
-                terms.append(float(reference.contrastive(kinds[True], kinds[False])))
+                terms.append(reference.contrastive(kinds[True], kinds[False]).item())
         total += sum(terms) / max(len(terms), 1)
     memory = replace(memory, drawable=torch.ones_like(memory.drawable))
-    assert float(contrast(memory, sampler.config, ENTITIES, weights)) == pytest.approx(total / 12, rel=1e-9)
+    assert contrast(memory, sampler.config, ENTITIES, weights).item() == pytest.approx(total / 12, rel=1e-9)
 
 
 @pytest.mark.parametrize("kind", KINDS)

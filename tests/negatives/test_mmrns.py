@@ -1,5 +1,7 @@
 """The whole sampler against the equations: similarities, distribution, mask, L_con, and the joint gradient."""
 
+import math
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -7,7 +9,9 @@ from hypothesis import strategies as st
 
 from mmrns.errors import UserError
 from mmrns.graph.answers import HEAD, TAIL, Queries
+from mmrns.losses import self_adversarial_weights
 from mmrns.negatives.exploration import exploration_temperature, normalised_entropy
+from mmrns.negatives.gumbel import gumbel_top_k
 from mmrns.negatives.pool import Pool, draw_distinct
 from mmrns.negatives.similarity import sampling_distribution
 from mmrns.training.sampled import SampledObjective
@@ -331,3 +335,67 @@ def test_pool_lays_entities_out_once_and_finds_them_again(data):
     column, inside = pool.columns(torch.arange(31))
     assert [e for e in range(31) if inside[e]] == candidates.tolist()
     assert torch.equal(pool.candidates[column[inside]], torch.arange(31)[inside])
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25])
+def test_importance_correction_is_the_log_odds_of_a_draw(share, monkeypatch):
+    generator = torch.Generator().manual_seed(5)
+    torch.manual_seed(5)
+    triples = triples_of(generator)
+    features = random_features(ENTITIES, SHAPES, generator, 0.3)
+    options = {"exploration": 0.3, "num_negatives": 8, "uniform_share": share, "importance_correction": 0.5}
+    _, model, sampler = build(triples, ENTITIES, RELATIONS, features, **options)
+    seen = []
+    monkeypatch.setattr(
+        "mmrns.negatives.mmrns.gumbel_top_k", lambda log_p, *rest: seen.append(log_p) or gumbel_top_k(log_p, *rest)
+    )
+    negatives = sampler.draw(Queries.of(triples[:6], TAIL), model, 1, generator, False)
+    number = round(8 * (1 - share))
+    for b in range(6):
+        p = seen[0][b].exp()
+        p = (p / p.sum()).tolist()
+        possible = sum(value > 0 for value in p)
+        for i, column in enumerate(negatives.memory.drawn[b].tolist()):
+            if negatives.valid[b, i]:
+                assert negatives.correction[b, i].item() == pytest.approx(0.5 * math.log(p[column] * possible))
+        assert (negatives.correction[b, number:] == 0).all() and negatives.correction.shape == (6, 8)
+
+
+def test_the_corrected_sum_estimates_that_of_uniform_sampling():
+    """Draws from a sharp distribution, corrected, give the self-adversarial sum over all; uncorrected, another."""
+    generator = torch.Generator().manual_seed(0)
+    scores, loss = torch.randn(200, generator=generator), torch.rand(200, generator=generator)
+    p = torch.softmax(scores, dim=0)  # it prefers what scores high
+    truth = float((torch.softmax(0.5 * scores, dim=0) * loss).sum())
+    drawn = torch.multinomial(p, 200_000, replacement=True, generator=generator)
+    odds = (p * 200).log()[drawn]
+    corrected = self_adversarial_weights(scores[drawn][None], 0.5, None, odds[None])[0]
+    plain = self_adversarial_weights(scores[drawn][None], 0.5)[0]
+    assert float((corrected * loss[drawn]).sum()) == pytest.approx(truth, rel=0.01)
+    assert abs(float((plain * loss[drawn]).sum()) - truth) > 0.01 * truth
+
+
+def test_the_models_own_score_can_be_a_likeness_and_has_no_gradient():
+    generator = torch.Generator().manual_seed(6)
+    torch.manual_seed(6)
+    triples = triples_of(generator)
+    _, model, sampler = build(
+        triples, ENTITIES, RELATIONS, None, modalities="score", exploration=0.5, contrastive_weight=0.3
+    )
+    queries = Queries.of(triples[:6], HEAD)
+    negatives = sampler.draw(queries, model, 1, generator, True)
+    memory = negatives.memory
+    for b, row in enumerate(model.score_all(queries.anchor, queries.relation, HEAD).tolist()):
+        mean = sum(row) / ENTITIES
+        deviation = (sum((value - mean) ** 2 for value in row) / ENTITIES) ** 0.5
+        expected = torch.tensor([(value - mean) / deviation for value in row], dtype=torch.float64)
+        torch.testing.assert_close(memory.similarities.to_candidates["score"][b], expected)
+    assert not list(sampler.parameters()) and sampler.loss(negatives, torch.ones(6, 3, dtype=torch.float64)) == 0
+    assert not memory.similarities.to_candidates["score"].requires_grad
+    assert set(negatives.metrics) >= {"entropy/score", "entropy/all", "hardness"}
+
+
+def test_a_guard_by_similarity_needs_one():
+    triples = triples_of(torch.Generator().manual_seed(7))
+    with pytest.raises(UserError, match="--guard similarity: --modalities score has no similarity"):
+        build(triples, ENTITIES, RELATIONS, None, modalities="score", guard="similarity")
