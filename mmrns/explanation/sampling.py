@@ -51,23 +51,29 @@ def rebuild_sampler(
 
 @torch.inference_mode()
 def distribution(
-    sampler: MMRNS, model: KnowledgeGraphModel, relation: Tensor, answer: Tensor, step: int
+    sampler: MMRNS,
+    model: KnowledgeGraphModel,
+    relation: Tensor,
+    answer: Tensor,
+    step: int,
+    candidates: Tensor | None = None,
 ) -> tuple[Tensor, dict[str, Tensor], float]:
-    """p over all entities, before known answers are masked, for B (relation, answer) pairs at `step`.
+    """p over E candidates, before known answers are masked, for B (relation, answer) pairs at `step`.
 
-    It does not depend on the anchor: likeness is judged between the answer and a candidate, under the relation.
+    Candidates are all entities, or the rows given, sorted, as in a step of training, which draws a pool of them.
+    p does not depend on the anchor: likeness is judged between the answer and a candidate, under the relation.
 
     Returns:
         p (B, E) summing to 1 in each row, modality -> cosines (B, E) with NaN where a side lacks it, and epsilon.
     """
-    number = sampler.context.answers.num_entities
+    if candidates is None:
+        candidates = torch.arange(sampler.context.answers.num_entities, device=answer.device)
     queries = Queries(answer, relation, answer, TAIL)
     similarity: dict[str, list[Tensor]] = {}
     present: dict[str, list[Tensor]] = {}
     answer_present: dict[str, Tensor] = {}
-    for start in range(0, number, _BLOCK):
-        candidates = torch.arange(start, min(start + _BLOCK, number), device=answer.device)
-        pool = Pool.of(candidates, answer[:, None])
+    for block in candidates.split(_BLOCK):
+        pool = Pool.of(block, answer[:, None])
         found = sampler.similarities(queries, model, pool, model.entities(pool.rows))
         for name, to_candidates in found.to_candidates.items():
             similarity.setdefault(name, []).append(to_candidates)
