@@ -1,5 +1,7 @@
 """Metrics of all test queries and of their parts, each with its interval."""
 
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +11,6 @@ from numpy.typing import NDArray
 from mmrns.evaluation.metrics import HITS
 from mmrns.experiments.bootstrap import ratio_intervals
 from mmrns.graph.statistics import CATEGORIES
-from mmrns.report.finished_run import FinishedRun
 
 METRICS = ("mrr", *(f"hits@{k}" for k in HITS), "mr")
 TITLES = {"mrr": "MRR", "hits@1": "Hits@1", "hits@3": "Hits@3", "hits@10": "Hits@10", "mr": "Mean rank", "amri": "AMRI"}
@@ -70,26 +71,30 @@ def relations_of(ranks: pd.DataFrame) -> dict[tuple[str, str], NDArray[np.bool_]
     """The same of the relations that are most frequent in test, by label."""
     relation = ranks["relation"].to_numpy()
     frequent = ranks["relation"].value_counts().index[:_MOST_RELATIONS]
-    labels = dict(zip(relation, ranks["relation_label"], strict=True))
-    doubled = {label for label in labels.values() if list(labels.values()).count(label) > 1}
-    return {
-        ("Relation", r if labels[r] in doubled else labels[r]): relation == r for r in sorted(frequent, key=labels.get)
-    }
+    labels = {str(r): str(label) for r, label in zip(relation, ranks["relation_label"], strict=True)}
+    shared = Counter(labels.values())
+    names = {r: labels[r] if shared[labels[r]] == 1 else f"{labels[r]} ({r})" for r in frequent}
+    return {("Relation", names[r]): relation == r for r in sorted(frequent, key=lambda r: names[r].casefold())}
 
 
-def estimates(run: FinishedRun) -> list[Part]:
-    """Every part with its metrics, in the order of `parts_of` and `relations_of`."""
-    parts = parts_of(run.ranks) | relations_of(run.ranks)
+def estimates(ranks: pd.DataFrame, values: Mapping[str, NDArray[np.float64]]) -> list[Part]:
+    """Every part with its metrics, in the order of `parts_of` and `relations_of`.
+
+    Args:
+        ranks: a row a query.
+        values: metric -> (Q,) its value of each query, of one run or averaged over seeds.
+    """
+    parts = parts_of(ranks) | relations_of(ranks)
     inside = np.stack(list(parts.values())).astype(np.float64)  # (parts, Q)
-    values = np.stack([run.values[name] for name in METRICS])  # (metrics, Q)
-    numerators = by_triple((inside[:, None] * values).reshape(-1, values.shape[1]))
+    stacked = np.stack([values[name] for name in METRICS])  # (metrics, Q)
+    numerators = by_triple((inside[:, None] * stacked).reshape(-1, stacked.shape[1]))
     denominators = np.repeat(by_triple(inside), len(METRICS), axis=1)
     intervals = ratio_intervals(numerators, denominators).reshape(len(parts), len(METRICS), 2)
     found = []
     for (group, name), where, bounds in zip(parts, inside.astype(bool), intervals, strict=True):
         count = int(where.sum())
         metrics = {
-            metric: Estimate(float(run.values[metric][where].mean()), *_bounds(low_high, count))
+            metric: Estimate(float(values[metric][where].mean()), *_bounds(low_high, count))
             for metric, low_high in zip(METRICS, bounds, strict=True)
             if count
         }
@@ -103,10 +108,9 @@ def by_triple(queries: NDArray[np.float64]) -> NDArray[np.float64]:
     return (queries[:, :half] + queries[:, half:]).T
 
 
-def hits_curve(run: FinishedRun) -> list[tuple[int, float]]:
+def hits_curve(ranks: pd.DataFrame) -> list[tuple[int, float]]:
     """(k, Hits@k of all queries) for k up to the number of candidates."""
-    rank = run.ranks["rank"].to_numpy()
-    most = int(run.ranks["candidates"].max())
+    rank, most = ranks["rank"].to_numpy(), int(ranks["candidates"].max())
     return [(k, float((rank <= k).mean())) for k in (*(k for k in _CURVE if k < most), most)]
 
 

@@ -26,7 +26,8 @@ class QueryExample:
     Attributes:
         head, relation, tail: the triple, the relation by label; asks: which end is asked for.
         rank, candidates: filtered rank of the answer, and among how many.
-        ranking: the first answers that the rank counts: the asked one and those that no split lists; empty where the graph is not at hand.
+        ranking: the first answers that the rank counts, those that no split lists and the asked one; empty where the
+            graph is not at hand.
     """
 
     head: Shown
