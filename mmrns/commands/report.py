@@ -22,15 +22,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Measure, write the page, and say where it is."""
+    from mmrns.report.comparison import Comparison, compare
+    from mmrns.report.comparison_page import comparison_page
     from mmrns.report.page import write_page
     from mmrns.report.run_page import run_page
-    from mmrns.report.run_report import run_report
+    from mmrns.report.run_report import RunReport, run_report
 
     folders: list[Path] = arguments.run_folders
-    output = arguments.output or folders[0] / "report.html"
-    report, pictured = run_report(folders[0])
-    write_page(run_page(report, pictured, folders[0]), output)
-    if arguments.json:
-        print(json.dumps(asdict(report), indent=2))
+    data: RunReport | Comparison
+    if len(folders) == 1:
+        output = arguments.output or folders[0] / "report.html"
+        data, pictured = run_report(folders[0])
+        page = run_page(data, pictured, folders[0])
     else:
-        print(output)
+        output = arguments.output or Path("report.html")
+        data = compare(folders)
+        page = comparison_page(data, folders)
+    write_page(page, output)
+    print(json.dumps(asdict(data), indent=2) if arguments.json else output)

@@ -10,7 +10,7 @@ from markupsafe import Markup
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from mmrns.report.estimates import Estimate
 from mmrns.report.svg import INK, QUIET, SERIES, STYLE, inline_svg, plain
@@ -19,7 +19,7 @@ Points = tuple[Sequence[float], Sequence[float]]
 DotRow = tuple[str, str, int, Sequence[Estimate | None]]
 
 # Inches at 72 points: a phone shows it at its own size, and two stand side by side on a desk.
-_WIDTH, _HEIGHT = 4.7, 2.75
+_WIDTH, _HEIGHT = 4.5, 2.75
 _MARKERS, _DASHES = "osD^vPX*", ("-", "--", "-.", ":")
 _MOST_ROWS, _LABEL = 12, 32
 
@@ -79,6 +79,8 @@ def line_chart(
             )
         if log:
             axes.set_xscale("log")
+            axes.xaxis.set_major_formatter(lambda value, _: f"{value:,g}")
+            axes.xaxis.set_minor_formatter(NullFormatter())
         else:
             axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         if marked is not None:
@@ -96,7 +98,7 @@ def _line_rows(series: Mapping[str, Points], percent: bool) -> list[list[str]]:
     by_x = [dict(zip(*points, strict=True)) for points in series.values()]
     every = sorted(set(itertools.chain.from_iterable(by_x)))
     chosen = [every[int(place)] for place in np.unique(np.linspace(0, len(every) - 1, _MOST_ROWS).round())]
-    form = "{:.2%}" if percent else "{:.4g}"
+    form = "{:.3%}" if percent else "{:.4g}"
     return [[f"{x:g}", *(form.format(ys[x]) if x in ys else "" for ys in by_x)] for x in chosen]
 
 
@@ -200,7 +202,7 @@ def _legend(figure: Figure, axes: Axes, entries: int) -> None:
         return
     longest = max(len(text.get_text()) for text in axes.legend().get_texts())
     axes.get_legend().remove()  # type: ignore[union-attr]
-    columns = max(1, min(entries, 60 // (longest + 6)))
+    columns = max(1, min(entries, 64 // (longest + 6)))
     figure.legend(loc="outside upper left", ncols=columns, borderaxespad=0.2, handlelength=2.2, columnspacing=1.2)
 
 

@@ -48,9 +48,15 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters |= {
-        "number": number, "percent": percent, "interval": interval, "signed": lambda value: f"{value:+.4f}",
-        "thumbnail": thumbnail, "count": lambda value: f"{value:,}", "options": _options,
-    }  # fmt: skip
+        "number": number,
+        "percent": percent,
+        "interval": interval,
+        "signed": lambda value: f"{value:+.4f}",
+        "count": lambda value: f"{value:,}",
+        "joined": lambda text: text.replace(" %", "\N{NO-BREAK SPACE}%"),
+        "thumbnail": thumbnail,
+        "options": _options,
+    }
     script = _source("script.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     environment.globals |= {

@@ -57,6 +57,7 @@ def run_page(report: RunReport, pictured: Pictured, folder: Path) -> str:
         sections=sections,
         charts={name: [chart for chart in group if chart] for name, group in charts.items()},
         short=in_short(report),
+        selection=selection_of(report.metrics),
         whole=report.parts[0],
         metric_titles=TITLES,
         metrics=METRICS,
@@ -81,8 +82,9 @@ def in_short(report: RunReport) -> list[str]:
     by_name = {(part.group, part.name): part for part in report.parts}
     whole = report.parts[0].metrics
     said = [
-        f"The true answer is among the first ten for {whole['hits@10'].value:.1%} of the {report.parts[0].count:,} "
-        f"test queries and comes first for {whole['hits@1'].value:.1%}; MRR is {_with_interval(whole['mrr'])}."
+        f"The true answer is among the first ten for {_per_cent(whole['hits@10'].value)} of the "
+        f"{report.parts[0].count:,} test queries and comes first for {_per_cent(whole['hits@1'].value)}; "
+        f"MRR is {_with_interval(whole['mrr'])}."
     ]
     tail, head = by_name["Asked for", "tail: (h, r, ?)"], by_name["Asked for", "head: (?, r, t)"]
     better, worse = sorted((tail, head), key=lambda part: -part.metrics["mrr"].value)
@@ -103,10 +105,24 @@ def in_short(report: RunReport) -> list[str]:
     if report.calibration is not None:
         errors = report.calibration["errors"]
         said.append(
-            f"Of the facts proposed when test is hidden, {errors['observed']:,} are in test; the probabilities "
-            f"promised {errors['expected']:.0f} (calibration error {errors['ece']:.4f})."
+            f"Of what it proposes when test is hidden, {errors['observed']:,} proposals are in test (a fact counts "
+            f"twice if both of its questions propose it), where its probabilities promise {errors['expected']:,.0f}."
         )
     return said
+
+
+def _per_cent(value: float) -> str:
+    return f"{100 * value:.1f} %"
+
+
+def selection_of(metrics: dict[str, Any]) -> str:
+    """How the weights were chosen."""
+    selection = metrics["selection"]
+    if selection.get("rule") == "last":
+        return f"The weights are those of the last step, {selection['step']}; valid had no say."
+    split = {"held-out": "a slice held out of train"}.get(selection["split"], selection["split"])
+    metric = str(selection.get("metric")).removeprefix("both.")
+    return f"The weights are those of step {selection['step']}, the best by {TITLES.get(metric, metric)} on {split}."
 
 
 def _with_interval(estimate: Estimate) -> str:
@@ -147,11 +163,14 @@ def _training(report: RunReport) -> list[Chart | None]:
     history, selected = report.history, float(report.metrics["selection"]["step"])
     valid = {TITLES[name]: curve(history, f"valid/{name}") for name in METRICS if name != "mr"}
     losses = {
-        name.removeprefix("train/").replace("loss/kgc", "L_kgc").replace("loss/sampler", "the sampler's own"): curve(
+        name.removeprefix("train/").replace("loss/kgc", "L_kgc").replace("loss/sampler", "sampler's own"): curve(
             history, name
         )
         for name in scalars(history, "train/loss")
+        if any(curve(history, name)[1])  # a sampler without a loss of its own logs zeros
     }
+    if len(losses) == 2:
+        losses = dict(list(losses.items())[:1])  # the other is the same
     scores = {
         "true triples": curve(history, "train/score/positive"),
         "negatives": curve(history, "train/score/negative"),

@@ -10,7 +10,7 @@ from mmrns.explanation.pictures import EncoderView
 from mmrns.explanation.regions import Regions
 from mmrns.files import read_json
 from mmrns.graph.dataset import SPLITS
-from mmrns.inference.calibration import CALIBRATION_FILE, calibration, fingerprint
+from mmrns.inference.calibration import CALIBRATION_FILE, calibration
 from mmrns.report.estimates import Part, estimates, hits_curve
 from mmrns.report.examples import (
     AttentionExample,
@@ -27,7 +27,7 @@ from mmrns.report.finished_run import FinishedRun, read_run
 from mmrns.report.sampler_evidence import Hardness, RelationEffect, measure_hardness, measure_relation_effect
 
 # Larger graphs take minutes to calibrate, which `mmrns predict --all` may, and a report may not.
-_MOST_SCORES = 200_000_000
+_MOST_QUESTIONS, _MOST_SCORES = 20_000, 100_000_000
 _RELATIONS_DRAWN = 3
 
 
@@ -143,18 +143,14 @@ def _explainer(run: FinishedRun, notes: list[str]) -> Explainer | None:
 def _calibration_quality(explainer: Explainer, notes: list[str]) -> dict[str, Any] | None:
     """How good the run's probabilities are: kept beside the run, or measured where that takes seconds."""
     trained, dataset = explainer.trained, explainer.dataset
-    kept = trained.run.path / CALIBRATION_FILE
+    kept = (trained.run.path / CALIBRATION_FILE).is_file()
+    if not kept and len(dataset.entities) * min(_MOST_QUESTIONS, 2 * len(dataset.train)) > _MOST_SCORES:
+        notes.append(f"No probabilities: this graph is large; mmrns predict {trained.run.path} --all calibrates them")
+        return None
     try:
-        if kept.is_file():
-            values = read_json(kept, "delete it")
-            if fingerprint(trained, dataset).items() <= values["made_from"].items():
-                return dict(values["quality"])
-        if len(dataset.entities) * min(20_000, 2 * len(dataset.train)) > _MOST_SCORES:
-            notes.append(f"No calibration: this graph is large; mmrns predict {trained.run.path} --all makes it")
-            return None
         return calibration(trained, dataset).quality
-    except (UserError, KeyError, TypeError, AttributeError) as error:
-        notes.append(f"No calibration: {error}")
+    except UserError as error:
+        notes.append(f"No probabilities: {error}")
         return None
 
 

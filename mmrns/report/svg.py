@@ -19,11 +19,11 @@ _VARIABLES = {INK: "ink", QUIET: "quiet", LINE: "line", PAPER: "paper"} | {
     colour: f"series-{number}" for number, colour in enumerate(SERIES)
 }
 STYLE: Any = {
-    "font.size": 9, "axes.titlesize": 9, "text.parse_math": False, "svg.fonttype": "none",
+    "font.size": 9.5, "text.parse_math": False, "svg.fonttype": "none",
     "text.color": INK, "axes.labelcolor": QUIET, "axes.edgecolor": LINE, "xtick.color": LINE, "ytick.color": LINE,
     "xtick.labelcolor": QUIET, "ytick.labelcolor": QUIET, "grid.color": LINE, "grid.linewidth": 0.6,
     "axes.grid": True, "axes.axisbelow": True, "axes.spines.top": False, "axes.spines.right": False,
-    "axes.facecolor": "none", "legend.frameon": False, "legend.fontsize": 8.5, "lines.linewidth": 1.8,
+    "axes.facecolor": "none", "legend.frameon": False, "legend.fontsize": 9, "lines.linewidth": 1.8,
     "lines.markersize": 4, "axes.xmargin": 0.03,
 }  # fmt: skip
 _SVG, _XLINK = "{http://www.w3.org/2000/svg}", "{http://www.w3.org/1999/xlink}"
