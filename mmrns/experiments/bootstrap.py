@@ -1,4 +1,4 @@
-"""Paired bootstrap between two settings on the same test queries."""
+"""Bootstrap over test triples: intervals of metrics, and paired differences between settings on the same queries."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -51,6 +51,39 @@ def difference_of(blocks: NDArray[np.float64]) -> Difference:
         rng=np.random.default_rng(SEED),
     ).confidence_interval
     return Difference(float(blocks.mean()), float(interval.low), float(interval.high))
+
+
+def ratio_intervals(numerators: NDArray[np.float64], denominators: NDArray[np.float64]) -> NDArray[np.float64]:
+    """95 % percentile intervals of M ratios sum(numerator) / sum(denominator) over N blocks, all from one resampling.
+
+    A metric of a part of the queries is such a ratio: of the values of its queries, over how many there are; so is a
+    metric of all of them, and a difference of two. Each resample draws N blocks with replacement, once for all ratios.
+
+    Args:
+        numerators, denominators: (N, M), a row a block, e.g. a test triple with its two queries.
+
+    Returns:
+        (M, 2): low and high; NaN where a ratio has nothing in its denominator.
+    """
+    blocks, ratios = numerators.shape
+    both = np.concatenate([numerators, denominators], axis=1)
+    generator = np.random.default_rng(SEED)
+    found = np.empty((RESAMPLES, ratios))
+    batch = max(1, 2_000_000 // blocks)
+    for start in range(0, RESAMPLES, batch):
+        size = min(batch, RESAMPLES - start)
+        drawn = generator.integers(blocks, size=(size, blocks)) + blocks * np.arange(size)[:, None]
+        counts = np.bincount(drawn.ravel(), minlength=size * blocks).reshape(size, blocks)
+        sums = counts @ both
+        with np.errstate(invalid="ignore", divide="ignore"):
+            found[start : start + size] = sums[:, :ratios] / sums[:, ratios:]
+    found[~np.isfinite(found)] = np.nan
+    empty = denominators.sum(axis=0) == 0
+    found[:, empty] = 0
+    tail = (1 - CONFIDENCE) / 2
+    intervals: NDArray[np.float64] = np.nanquantile(found, [tail, 1 - tail], axis=0).T
+    intervals[empty] = np.nan
+    return intervals
 
 
 def _mean_over_seeds(runs: Sequence[CompactRanks]) -> NDArray[np.float64]:

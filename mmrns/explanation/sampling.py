@@ -53,41 +53,45 @@ def rebuild_sampler(
 
 @torch.inference_mode()
 def distribution(
-    sampler: MMRNS, model: KnowledgeGraphModel, relation: Tensor, answer: Tensor, step: int
+    sampler: MMRNS,
+    model: KnowledgeGraphModel,
+    relation: Tensor,
+    answer: Tensor,
+    step: int,
+    candidates: Tensor | None = None,
 ) -> tuple[Tensor, dict[str, Tensor], float]:
-    """p over all entities, before known answers are masked, for B (relation, answer) pairs at `step`.
+    """p over E candidates, before known answers are masked, for B (relation, answer) pairs at `step`.
 
-    It does not depend on the anchor: likeness is judged between the answer and a candidate, under the relation. It is
+    Candidates are all entities, or the rows given, sorted, as in a step of training, which draws a pool of them.
+    p does not depend on the anchor: likeness is judged between the answer and a candidate, under the relation. It is
     what --guard and --uniform-share are applied to; a target entropy is reached over these B pairs, where training
     reaches it over a batch and a pool.
 
     Returns:
         p (B, E) summing to 1 in each row, modality -> cosines (B, E) with NaN where a side lacks it, and epsilon.
     """
-    number = sampler.context.answers.num_entities
+    if candidates is None:
+        candidates = torch.arange(sampler.context.answers.num_entities, device=answer.device)
     # Centred or standardised vectors depend on all candidates at once.
-    block = _BLOCK if sampler.config.similarity == "cosine" else number
+    rows = _BLOCK if sampler.config.similarity == "cosine" else len(candidates)
     queries = Queries(answer, relation, answer, TAIL)
+    whole = Pool.of(candidates, answer[:, None])
     similarity: dict[str, list[Tensor]] = {}
-    present: dict[str, list[Tensor]] = {}
-    for start in range(0, number, block):
-        candidates = torch.arange(start, min(start + block, number), device=answer.device)
-        pool = Pool.of(candidates, answer[:, None])
+    present: dict[str, Tensor] = {}
+    for start in range(0, len(candidates), rows):
+        pool = Pool.of(candidates[start : start + rows], answer[:, None])
         found = sampler.similarities(queries, model, pool, model.entities(pool.rows))
         for name, to_candidates in found.to_candidates.items():
             similarity.setdefault(name, []).append(to_candidates)
-            present.setdefault(name, []).append(found.present[name][: pool.size])
-    everything = Pool.of(torch.arange(number, device=answer.device), answer[:, None])
-    similarities = Similarities(
-        {name: torch.cat(parts, dim=1) for name, parts in similarity.items()},
-        {},
-        {name: torch.cat(parts) for name, parts in present.items()},
-    )
-    itself = everything.candidates == answer[:, None]
-    p, _, epsilon = sampler.distribution(similarities, everything, itself, None, step)
+            has = present.setdefault(name, torch.zeros_like(whole.rows, dtype=torch.bool))
+            has[start : start + pool.size] = found.present[name][: pool.size]
+            has[whole.positives[:, 0]] = found.present[name][pool.positives[:, 0]]
+    similarities = Similarities({name: torch.cat(parts, dim=1) for name, parts in similarity.items()}, {}, present)
+    itself = candidates == answer[:, None]
+    p, _, epsilon = sampler.distribution(similarities, whole, itself, None, step)
     shown = {
-        name: values.masked_fill(~(has[answer][:, None] & has), torch.nan)
-        for (name, values), has in zip(similarities.to_candidates.items(), similarities.present.values(), strict=True)
+        name: values.masked_fill(~(present[name][whole.positives[:, :1]] & present[name][: whole.size]), torch.nan)
+        for name, values in similarities.to_candidates.items()
     }
     return p, shown, float(epsilon)
 

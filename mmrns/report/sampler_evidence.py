@@ -1,0 +1,242 @@
+"""Whether a trained sampler does what it is for: are its negatives harder than uniform ones, and does the relation
+change what it attends to and whom it finds alike."""
+
+import itertools
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mmrns.experiments.bootstrap import Difference, difference_of
+from mmrns.explanation import Explainer
+from mmrns.explanation.attention import attention
+from mmrns.explanation.sampling import distribution, masked, rebuild_sampler
+from mmrns.graph.answers import HEAD, TAIL, Queries
+from mmrns.negatives.mmrns import MMRNS
+from mmrns.report.examples import frequent_relations
+
+_QUESTIONS, _CANDIDATES, _SCORED_AT_ONCE = 512, 3000, 32
+# Bounds the memory on graphs of many entities.
+_MOST_SCORES = 20_000_000
+_ENTITIES, _RELATIONS, _LIKELIEST = 32, 6, 10
+# Cohen (1988): a difference below 0.2 standard deviations is called less than small; 0.5 medium, 0.8 large.
+_EFFECTS = ((0.2, "too little to matter"), (0.5, "a little"), (0.8, "moderately"), (np.inf, "much"))
+# Of all attention, how much must move between two relations to be called a difference, and a clear one.
+_LEAST_SHIFT, _CLEAR_SHIFT = 0.01, 0.05
+
+
+@dataclass(frozen=True)
+class Hardness:
+    """Negatives of the trained sampler against uniform ones, over a sample of train's questions.
+
+    Attributes:
+        questions: how many; candidates: entities that either may draw, at most.
+        expected_score, uniform_score: mean over questions of the model's score of a negative that either draws.
+        difference: the first less the second, with its interval over questions.
+        effect: the difference over the standard deviation of a uniform draw's scores (within questions).
+        above_answer, uniform_above_answer: probability that a drawn negative scores above the true answer.
+        entropy: mean entropy over that of a uniform distribution: 1 is uniform.
+        held_out, uniform_held_out: probability that a draw is an answer in valid or test, so no negative at all.
+        by_question: the difference of each question.
+        verdict: what this says, one or two sentences.
+    """
+
+    questions: int
+    candidates: int
+    expected_score: float
+    uniform_score: float
+    difference: Difference
+    effect: float
+    above_answer: float
+    uniform_above_answer: float
+    entropy: float
+    held_out: float
+    uniform_held_out: float
+    by_question: list[float]
+    verdict: str
+
+
+@dataclass(frozen=True)
+class RelationEffect:
+    """What the relation changes in the sampler's eyes, over pairs of relations for the same entity.
+
+    Attributes:
+        entities: how many were looked at; relations: labels of those that were compared.
+        shift: modality -> share of the attention that moves from one relation to another (total variation distance).
+        initial_shift: the same with a sampler's weights as they start.
+        same_likeliest: of the ten likeliest negatives of an answer, share that stays under another relation.
+        verdict: what this says, one or two sentences.
+    """
+
+    entities: int
+    relations: list[str]
+    shift: dict[str, float]
+    initial_shift: dict[str, float]
+    same_likeliest: float
+    verdict: str
+
+
+@torch.inference_mode()
+def measure_hardness(explainer: Explainer, seed: int = 0) -> Hardness | None:
+    """Compare the run's sampler with uniform draws; None where the sampler does not choose by likeness."""
+    sampler, trained, dataset = explainer.sampler, explainer.trained, explainer.dataset
+    if sampler is None:
+        return None
+    rng = np.random.default_rng(seed)
+    number = len(dataset.entities)
+    rows = rng.permutation(len(dataset.train))[: min(_QUESTIONS, max(32, _MOST_SCORES // number))]
+    candidates = torch.from_numpy(np.sort(rng.permutation(number)[:_CANDIDATES]))
+    known, held_out = dataset.answers("train"), dataset.answers("valid", "test")
+    columns: list[Tensor] = []
+    for direction, part in zip((TAIL, HEAD), np.array_split(rows, 2), strict=True):
+        if not len(part):
+            continue
+        queries = Queries.of(torch.from_numpy(dataset.train[part]), direction)
+        p, _, _ = distribution(
+            sampler, trained.model, queries.relation, queries.answer, trained.step, candidates=candidates
+        )
+        spread = torch.zeros(len(part), number).index_copy_(1, candidates, p)
+        spread, drawable = masked(spread, queries, known)
+        inside = torch.zeros(number, dtype=torch.bool).index_fill_(0, candidates, True)
+        uniform = (drawable & inside).float()
+        uniform /= uniform.sum(1, keepdim=True).clamp_min(1)
+        scores = torch.cat(
+            [
+                trained.model.score_all(anchor, relation, direction).float()
+                for anchor, relation in zip(
+                    queries.anchor.split(_SCORED_AT_ONCE), queries.relation.split(_SCORED_AT_ONCE), strict=True
+                )
+            ]
+        )
+        above = scores > scores.gather(1, queries.answer[:, None])
+        position, entity = held_out.pairs(held_out.rows(queries))
+        mistakes = torch.zeros_like(spread).index_put_((position, entity), torch.ones(()))
+        mean = (uniform * scores).sum(1)
+        outcomes = (uniform > 0).sum(1).clamp_min(2)
+        columns.append(
+            torch.stack(
+                [
+                    (spread * scores).sum(1),
+                    mean,
+                    (uniform * (scores - mean[:, None]) ** 2).sum(1),
+                    (spread * above).sum(1),
+                    (uniform * above).sum(1),
+                    torch.special.entr(spread).sum(1) / outcomes.log(),
+                    (spread * mistakes).sum(1),
+                    (uniform * mistakes).sum(1),
+                ]
+            ).double()
+        )
+    table = torch.cat(columns, dim=1).numpy()
+    expected, by_chance, variance, above_answer, chance_above, entropy, wrong, chance_wrong = table
+    difference = difference_of(expected - by_chance)
+    effect = difference.mean / max(float(np.sqrt(variance.mean())), 1e-12)
+    return Hardness(
+        questions=len(expected),
+        candidates=len(candidates),
+        expected_score=float(expected.mean()),
+        uniform_score=float(by_chance.mean()),
+        difference=difference,
+        effect=effect,
+        above_answer=float(above_answer.mean()),
+        uniform_above_answer=float(chance_above.mean()),
+        entropy=float(entropy.mean()),
+        held_out=float(wrong.mean()),
+        uniform_held_out=float(chance_wrong.mean()),
+        by_question=(expected - by_chance).tolist(),
+        verdict=_hardness_verdict(difference, effect),
+    )
+
+
+def _hardness_verdict(difference: Difference, effect: float) -> str:
+    low, high = difference.low, difference.high
+    if low <= 0 <= high:
+        return (
+            "No: the sampler's negatives are not harder than uniform ones. The interval of the difference, "
+            f"{low:+.3f} to {high:+.3f}, holds 0."
+        )
+    much = next(name for limit, name in _EFFECTS if abs(effect) < limit)
+    size = f"by {abs(effect):.2f} standard deviations of a uniform draw's scores"
+    if difference.mean < 0:
+        return f"No: the sampler's negatives are easier than uniform ones, {size}."
+    if much == _EFFECTS[0][1]:
+        return f"Measurably, but {much}: the sampler's negatives are harder than uniform ones {size}."
+    return f"Yes, {much}: the sampler's negatives are harder than uniform ones {size}."
+
+
+@torch.inference_mode()
+def measure_relation_effect(explainer: Explainer, seed: int = 0) -> RelationEffect | None:
+    """Compare the sampler's attention and likeness under different relations; None without attention."""
+    sampler, trained, dataset = explainer.sampler, explainer.trained, explainer.dataset
+    features = explainer.features
+    if sampler is None or sampler.attention is None or features is None:
+        return None
+    has = np.all([features.presence(name).cpu().numpy() for name in features.modalities], axis=0)
+    entities = np.random.default_rng(seed).permutation(np.flatnonzero(has))[:_ENTITIES]
+    relations = np.array(frequent_relations(dataset, _RELATIONS))
+    if not len(entities) or len(relations) < 2:
+        return None
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        initial = rebuild_sampler(trained.config, dataset, features, trained.model)
+    assert isinstance(initial, MMRNS)
+    shift = _shift(explainer, sampler, entities, relations)
+    if not shift:
+        return None
+    likeliest = _likeliest(explainer, sampler, entities, relations)
+    same = [
+        len(set(of_one) & set(of_other)) / len(of_one)
+        for of_entity in likeliest
+        for of_one, of_other in itertools.combinations(of_entity, 2)
+    ]
+    return RelationEffect(
+        entities=len(entities),
+        relations=[dataset.relations.labels[r] for r in relations],
+        shift=shift,
+        initial_shift=_shift(explainer, initial, entities, relations),
+        same_likeliest=float(np.mean(same)),
+        verdict=_relation_verdict(shift),
+    )
+
+
+def _shift(
+    explainer: Explainer, sampler: MMRNS, entities: NDArray[np.int64], relations: NDArray[np.int64]
+) -> dict[str, float]:
+    """Modality -> mean total variation distance of an entity's attention between two relations."""
+    found: dict[str, list[float]] = {}
+    for entity in entities:
+        by_relation: dict[str, list[NDArray[np.float64]]] = {}
+        for relation in relations:
+            for attended in attention(sampler, explainer.trained.model, int(entity), int(relation)):
+                if attended.weight_guided:
+                    by_relation.setdefault(attended.modality, []).append(np.asarray(attended.weight_guided))
+        for name, weights in by_relation.items():
+            pairs = itertools.combinations(weights, 2)
+            found.setdefault(name, []).extend(float(np.abs(one - other).sum() / 2) for one, other in pairs)
+    return {name: float(np.mean(distances)) for name, distances in found.items()}
+
+
+def _likeliest(
+    explainer: Explainer, sampler: MMRNS, entities: NDArray[np.int64], relations: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """(entities, relations, n) the likeliest negatives of each entity as an answer, among a sample of candidates."""
+    trained, number = explainer.trained, len(explainer.dataset.entities)
+    answer = torch.from_numpy(np.repeat(entities, len(relations)))
+    relation = torch.from_numpy(np.tile(relations, len(entities)))
+    candidates = torch.from_numpy(np.sort(np.random.default_rng(0).permutation(number)[:_CANDIDATES]))
+    p, _, _ = distribution(sampler, trained.model, relation, answer, trained.step, candidates=candidates)
+    p = p.masked_fill(candidates == answer[:, None], -1)
+    best = p.topk(min(_LIKELIEST, number - 1)).indices
+    return candidates[best].view(len(entities), len(relations), -1).numpy()
+
+
+def _relation_verdict(shift: dict[str, float]) -> str:
+    said = ", ".join(f"{100 * moved:.1f} % of the attention on the {name}" for name, moved in shift.items())
+    most = max(shift.values())
+    if most < _LEAST_SHIFT:
+        return f"No, not to speak of: from one relation to another only {said} moves."
+    if most < _CLEAR_SHIFT:
+        return f"Hardly: from one relation to another {said} moves."
+    return f"Yes: from one relation to another {said} moves."
