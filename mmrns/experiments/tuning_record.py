@@ -35,7 +35,8 @@ class TrialRow:
 
     Attributes:
         state: complete, pruned, failed (by something other than its values), or begun.
-        value: best on valid so far; None before the first validation.
+        value: on valid, of the weights that the run selects; of a trial that did not end, the best so far; None before
+            the first validation.
         step: of the last validation.
         seconds: of training and validation, up to the last validation.
         why: it did not end.
@@ -56,7 +57,7 @@ class TrialRow:
         return cls(
             trial.number,
             _STATES[trial.state],
-            max(values.values(), default=None),
+            trial.value if trial.state == TrialState.COMPLETE else max(values.values(), default=None),
             max(values, default=0),
             trial.user_attrs.get("seconds", 0.0),
             trial.user_attrs.get("why", ""),
