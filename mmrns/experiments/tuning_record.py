@@ -175,7 +175,7 @@ def _best(best: TrialRow, search: Search, folder: Path) -> str:
     """A configuration: the one that was tuned, with the values of the best trial. Settings of the search stay away."""
     place = folder.resolve()
     file = Path(os.path.relpath(search.config_file.resolve(), place)).as_posix()
-    settings = "".join(f"; searched with {text}" for text in _settings(search))
+    settings = f"; searched with {' '.join(_settings(search))}" if _settings(search) else ""
     return (
         f"# Trial {best.number} of {search.name}: {search.config.metric} on valid {best.value:.4f}{settings}.\n"
         f"{yaml.safe_dump({'extends': file}, allow_unicode=True)}"

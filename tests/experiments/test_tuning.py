@@ -304,7 +304,7 @@ def test_objectives_over_all_entities_are_searched_too(tmp_path, tiny_graph, opt
     # The final run has the configuration's own steps, not the search's.
     assert load_config({}, tmp_path / "results/tune/configs-base/best.yaml").steps == 6
     best = (tmp_path / "results/tune/configs-base/best.yaml").read_text()
-    assert best.splitlines()[0].endswith("; searched with steps=2; searched with valid_every=1.")
+    assert best.splitlines()[0].endswith("; searched with steps=2 valid_every=1.")
 
 
 def test_show_runs_nothing_and_says_what_mattered(place, monkeypatch, capsys):
