@@ -9,7 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -17,9 +17,11 @@ from typing import Any, Literal
 
 from mmrns.config import Config
 from mmrns.config_file import read_mapping
+from mmrns.encoders import EntityEncoder
 from mmrns.errors import UserError
 from mmrns.experiments.grid import Cell, Grid, as_text
 from mmrns.graph.dataset import dataset_folder
+from mmrns.plugins import find
 from mmrns.training.history import read_history
 from mmrns.training.run_folder import RunFolder
 
@@ -145,7 +147,7 @@ def run_cells(
 def require_features(grid: Grid, cell: Cell) -> None:
     """Raise UserError unless there are the features that the cell compares and its group says it needs."""
     group, config = grid.groups[cell.group], cell.config()
-    needed = [name for name in group.needs if config.sampler == "mmrns" and name in config.modalities.split(",")]
+    needed = modalities_used(config, group.needs)
     if not needed:
         return
     manifest = (Path(config.features) if config.features else dataset_folder(config.dataset)) / "features.json"
@@ -157,6 +159,13 @@ def require_features(grid: Grid, cell: Cell) -> None:
     if missing:
         mend = f"; make them with: {group.extract}" if group.extract else ""
         raise UserError(f"{manifest}: has no {' and '.join(missing)} features, which {cell.name} needs{mend}")
+
+
+def modalities_used(config: Config, available: Collection[str]) -> list[str]:
+    """Those of the available modalities that a run learns from: all by its encoder, or those its sampler compares."""
+    encoder: type[EntityEncoder] = find("--encoder", config.encoder, "mmrns.encoders", EntityEncoder)
+    compared = config.modalities.split(",") if config.samples and config.sampler == "mmrns" else []
+    return [name for name in available if encoder.uses_features or name in compared]
 
 
 @contextlib.contextmanager

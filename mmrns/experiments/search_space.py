@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from optuna.trial import Trial
 
 # What is compared on what: searching these would move the yardstick.
-_FIXED_SECTIONS = ("Data", "Evaluation")
+_FIXED_SECTIONS = ("Data", "Selection", "Evaluation")
 _FIXED = ("seed", "device", "threads", "output")
 
 

@@ -162,7 +162,7 @@ def pair_trials(search: Search) -> int:
         trials = counted(other)
     was, now = identity_of(other, search.storage), search.identity
     unlike = [name for name in ("seed", "pruner") if was[name] != now[name]]
-    budget = {name for section in ("Data", "Run", "Evaluation") for name in options_by_section()[section]}
+    budget = {name for section in ("Data", "Run", "Selection", "Evaluation") for name in options_by_section()[section]}
     unlike += [
         name
         for name in sorted(budget - MACHINE_OPTIONS)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from mmrns.errors import UserError
 from mmrns.experiments.bootstrap import Difference, paired_difference
+from mmrns.experiments.cells import modalities_used
 from mmrns.experiments.grid import Cell, Grid, Group
 from mmrns.experiments.results import METRICS, CompactRanks, Result, kept_results
 from mmrns.graph.statistics import CATEGORIES
@@ -151,11 +152,9 @@ def _rule(result: Result) -> str:
 
 
 def _sees(result: Result) -> str:
-    """Structure, and of the modalities that the run had features for, those that its sampler compares."""
-    if result.config.get("sampler") != "mmrns":
-        return "structure"
-    compared = str(result.config.get("modalities")).split(",")
-    return " + ".join(["structure", *(name for name in result.metrics.get("features", []) if name in compared)])
+    """Structure, and of the modalities that the run had features for, those that it used."""
+    used = modalities_used(result.cell.config(result.seed), result.metrics.get("features", []))
+    return " + ".join(["structure", *used])
 
 
 def _commit(result: Result) -> str:

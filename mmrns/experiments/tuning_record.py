@@ -35,7 +35,8 @@ class TrialRow:
 
     Attributes:
         state: complete, pruned, failed (by something other than its values), or begun.
-        value: best on valid so far; None before the first validation.
+        value: on valid, of the weights that the run selects; of a trial that did not end, the best so far; None before
+            the first validation.
         step: of the last validation.
         seconds: of training and validation, up to the last validation.
         why: it did not end.
@@ -56,7 +57,7 @@ class TrialRow:
         return cls(
             trial.number,
             _STATES[trial.state],
-            max(values.values(), default=None),
+            trial.value if trial.state == TrialState.COMPLETE else max(values.values(), default=None),
             max(values, default=0),
             trial.user_attrs.get("seconds", 0.0),
             trial.user_attrs.get("why", ""),
@@ -174,7 +175,7 @@ def _best(best: TrialRow, search: Search, folder: Path) -> str:
     """A configuration: the one that was tuned, with the values of the best trial. Settings of the search stay away."""
     place = folder.resolve()
     file = Path(os.path.relpath(search.config_file.resolve(), place)).as_posix()
-    settings = "".join(f"; searched with {text}" for text in _settings(search))
+    settings = f"; searched with {' '.join(_settings(search))}" if _settings(search) else ""
     return (
         f"# Trial {best.number} of {search.name}: {search.config.metric} on valid {best.value:.4f}{settings}.\n"
         f"{yaml.safe_dump({'extends': file}, allow_unicode=True)}"

@@ -145,7 +145,7 @@ def _records(grid: Grid, summary: GroupSummary) -> Iterable[dict[str, Any]]:
             "state": "run" if cell.seeds else NOT_RUN,
             "dataset": config.dataset,
             "model": config.model,
-            "sampler": config.sampler,
+            "sampler": config.sampler if config.samples else "none",
             "objective": config.objective,
             "seeds": len(cell.seeds),
             "seeds_planned": cell.cell.seeds,

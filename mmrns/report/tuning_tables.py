@@ -27,7 +27,7 @@ def tuning_markdown(summary: dict[str, Any]) -> str:
     ]
     table = markdown_table(["trial", "state", "value", "step", "seconds", *options, "why"], rows)
     best = summary["best"]
-    lines = [f"{summary['study']}: {summary['counted']} trials ended or were pruned", "", table, ""]
+    lines = [f"{summary['study']}: trials that ended or were pruned: {summary['counted']}", "", table, ""]
     lines.append(f"best: {best['value']:.4f}, trial {best['number']}" if best else "no trial is complete yet")
     if summary["importance"]:
         lines += [

@@ -12,7 +12,7 @@ from mmrns.config import Config
 from mmrns.graph import Dataset
 from mmrns.graph.answers import HEAD, TAIL, AnswerIndex, Queries
 from mmrns.losses import binary_cross_entropy_all, cross_entropy_all, kgc_loss, self_adversarial_weights
-from mmrns.negatives import NegativeSampler
+from mmrns.negatives import Negatives, NegativeSampler
 from mmrns.scoring import KnowledgeGraphModel
 from mmrns.training.base import Objective, StepResult
 
@@ -39,6 +39,7 @@ class AllEntitiesObjective(Objective):
         everything = self.model.entities.everything()
         anchor, relation, direction = examples.unbind(1)
         totals: dict[str, Tensor] = {}
+        drawn: dict[str, list[Tensor]] = {}
         pairs = examples.new_zeros(())
         for side in (HEAD, TAIL):
             here = direction == side
@@ -50,7 +51,9 @@ class AllEntitiesObjective(Objective):
             pairs = pairs + len(answers)
             parts = self._all_entities(queries, position, answers, everything)
             if self.config.sampled_weight:
-                parts |= self._sampled(queries, rows, step, generator, measure)
+                negatives, parts["sampled"] = self._sampled(queries, rows, step, generator, measure)
+                for name, value in negatives.metrics.items():
+                    drawn.setdefault(name, []).append(value)
             for name, value in parts.items():
                 totals[name] = totals.get(name, value.new_zeros(())) + value
         # Sums over (query, answer) pairs become means, so that a loss weighs the same at every batch size.
@@ -59,6 +62,7 @@ class AllEntitiesObjective(Objective):
         if not measure:
             return StepResult(loss)
         metrics = {"loss": loss} | {f"loss/{name}": value for name, value in means.items()}
+        metrics |= {name: torch.stack(values).mean() for name, values in drawn.items()}
         return StepResult(loss, {name: value.detach() for name, value in metrics.items()})
 
     def _all_entities(
@@ -91,8 +95,8 @@ class AllEntitiesObjective(Objective):
 
     def _sampled(
         self, queries: Queries, rows: Tensor, step: int, generator: torch.Generator, measure: bool
-    ) -> dict[str, Tensor]:
-        """--sampled-weight times L_kgc + beta L_con of one known answer a query, summed over queries."""
+    ) -> tuple[Negatives, Tensor]:
+        """Negatives, and --sampled-weight times L_kgc + beta L_con of one known answer a query, summed over queries."""
         assert isinstance(self.sampler, NegativeSampler)
         answer, _ = self.train_answers.window(rows, 1, generator)
         queries = queries._replace(answer=answer[:, 0])
@@ -102,4 +106,4 @@ class AllEntitiesObjective(Objective):
         weights = self_adversarial_weights(negative, temperature, negatives.valid, negatives.correction)
         kgc = kgc_loss(positive, negative, weights, torch.ones_like(positive))
         scale = self.config.sampled_weight * len(rows)
-        return {"sampled": scale * (kgc + self.sampler.loss(negatives, weights))}
+        return negatives, scale * (kgc + self.sampler.loss(negatives, weights))

@@ -127,6 +127,15 @@ def test_only_valid_is_ranked(searched, tiny_graph):
     assert [*folder.rglob("ranks*"), *folder.rglob("metrics.json")] == []
 
 
+def test_a_slice_held_out_of_train_is_searched_on_and_the_last_weights_count_where_they_are_kept(place):
+    folder, argv = place
+    assert main([*argv, "--trials", "2", "--set", "validation=held-out", "held_out=20", "selection=last"]) == 0
+    for row, trial in zip(records(folder), trials_of(folder), strict=True):
+        assert float(row["value"]) == pytest.approx(trial.intermediate_values[6], abs=1e-6)
+    options = json.loads((folder / "results/tune/configs-base/search.json").read_text())["options"]
+    assert (options["validation"], options["held_out"], options["selection"]) == ("held-out", 20, "last")
+
+
 def test_best_yaml_is_the_configuration_with_the_best_trial_s_options_and_trains_to_its_value(searched, tmp_path):
     folder, *_ = searched
     complete = [row for row in records(folder) if row["state"] == "complete"]
@@ -295,7 +304,7 @@ def test_objectives_over_all_entities_are_searched_too(tmp_path, tiny_graph, opt
     # The final run has the configuration's own steps, not the search's.
     assert load_config({}, tmp_path / "results/tune/configs-base/best.yaml").steps == 6
     best = (tmp_path / "results/tune/configs-base/best.yaml").read_text()
-    assert best.splitlines()[0].endswith("; searched with steps=2; searched with valid_every=1.")
+    assert best.splitlines()[0].endswith("; searched with steps=2 valid_every=1.")
 
 
 def test_show_runs_nothing_and_says_what_mattered(place, monkeypatch, capsys):
