@@ -53,6 +53,16 @@ def read_names(path: Path) -> list[str]:
     return [name for name in names if name is not None]
 
 
+def read_order(path: Path) -> list[str]:
+    """Names by number from an entity2id.txt, or from a file of names alone, one a line.
+
+    Raises UserError as `read_names`.
+    """
+    lines = _lines(path)
+    numbered = all(line.replace("\t", " ").rpartition(" ")[2].isdecimal() for line in lines)
+    return read_names(path) if numbered and any(" " in line or "\t" in line for line in lines) else lines
+
+
 def _read_triples(path: Path, entities: list[str], relations: list[str]) -> tuple[pa.Array, pa.Array, pa.Array]:
     lines = _lines(path)
     if not lines[0].isdecimal():
@@ -83,7 +93,7 @@ def _lines(path: Path) -> list[str]:
     try:
         lines = path.read_text(encoding="utf-8-sig").rstrip("\n").split("\n")
     except FileNotFoundError:
-        raise UserError(f"{path}: missing; OpenKE's files of triples need it beside them") from None
+        raise UserError(f"{path}: missing; add it, or check the path") from None
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: not UTF-8 ({error.reason} at byte {error.start}); save the file as UTF-8") from error
     if lines == [""]:

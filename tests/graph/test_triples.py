@@ -117,7 +117,7 @@ def spoil(path, line, text):
         ("entity2id.txt", 2, ["A 7"], r"entity2id\.txt:2: number 7 with 3 names; count from 0 without a gap"),
         ("entity2id.txt", 3, ["B 0"], r"entity2id\.txt:3: number 0 is given twice"),
         ("entity2id.txt", 3, ["<http://a.org/A> 1"], r"entity2id\.txt:3: '<http://a\.org/A>' stands in line 2 too"),
-        ("relation2id.txt", None, None, r"relation2id\.txt: missing; OpenKE's files of triples need it"),
+        ("relation2id.txt", None, None, r"relation2id\.txt: missing; add it"),
         ("test2id.txt", None, None, r"test2id\.txt: missing; a dataset folder needs train2id\.txt, valid2id\.txt and"),
     ],
 )
