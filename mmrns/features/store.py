@@ -136,6 +136,10 @@ class FeatureStore:
         _, tokens, width = self._tokens[modality].values.shape
         return int(tokens), int(width)
 
+    def arrays(self, modality: str) -> tuple[np.ndarray, np.ndarray]:
+        """Values (E, tokens, width) and mask (E, tokens) of every entity, on the CPU; maps where they are mapped."""
+        return self._tokens[modality].arrays()
+
     def presence(self, modality: str) -> Tensor:
         """(E,) bool, on the CPU: the entity has at least one token."""
         return self._presence[modality]

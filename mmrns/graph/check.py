@@ -62,18 +62,18 @@ def duplicate_triples(facts: Facts) -> Iterator[Finding]:
         repeats = np.sort(order[1:][keys[1:] == keys[:-1]])
         if not len(repeats):
             continue
-        triples = facts.dataset.split(split)
+        triples, files = facts.dataset.split(split), facts.dataset.files
         first = order[np.searchsorted(keys, facts.keys(split)[repeats[:EXAMPLES]])]
         rows, distinct = len(keys), len(keys) - len(repeats)
         yield Finding(
             "duplicate-triples",
             "warning",
-            f"{split}.txt",
+            facts.dataset.files.name(split),
             len(repeats),
             f"{rows:,} rows, {distinct:,} distinct: {share(len(repeats), rows)} repeat an earlier line and count "
             "more than once; remove the repeats unless that is meant",
             [
-                f"{split}.txt:{again + 1} repeats line {before + 1}: {facts.triple(triples[again])}"
+                f"{files.place(split, again)} repeats line {before + files.first_line}: {facts.triple(triples[again])}"
                 for again, before in zip(repeats[:EXAMPLES], first, strict=True)
             ],
             {"rows": rows, "distinct": distinct},
@@ -158,7 +158,7 @@ def unseen_in_train(facts: Facts) -> Iterator[Finding]:
             yield Finding(
                 code,
                 "warning",
-                f"{split}.txt",
+                facts.dataset.files.name(split),
                 len(rows),
                 f"triples with {'an entity' if len(columns) == 2 else 'a relation'} that train never shows: "
                 f"{share(len(rows), len(triples))}, {names:,} different; {mend}",
@@ -175,7 +175,15 @@ def self_loops(facts: Facts) -> Iterator[Finding]:
         rows = np.flatnonzero(triples[:, 0] == triples[:, 2])
         if len(rows):
             explanation = f"triples from an entity to itself: {share(len(rows), len(triples))}; check that it is so"
-            yield Finding("self-loops", "note", f"{split}.txt", len(rows), explanation, facts.examples(split, rows), {})
+            yield Finding(
+                "self-loops",
+                "note",
+                facts.dataset.files.name(split),
+                len(rows),
+                explanation,
+                facts.examples(split, rows),
+                {},
+            )
 
 
 def _plain(identifier: str) -> str:

@@ -14,7 +14,7 @@ import torch
 from mmrns.errors import UserError
 from mmrns.files import read_json_lines
 from mmrns.graph.answers import AnswerIndex, Queries
-from mmrns.graph.triples import COLUMNS, read_triples
+from mmrns.graph.triples import COLUMNS, NAMES, OPENKE, SplitFiles, read_splits
 from mmrns.graph.vocabulary import Vocabulary
 
 SPLITS = ("train", "valid", "test")
@@ -35,6 +35,7 @@ class Dataset:
         records: rows of entities.jsonl by id ({} without that file); ids that occur in no triple are kept here only.
         unused: (M, 3) known triples that are in no split, such as a valid.txt that a slice of train stands in for
             (mmrns/graph/held_out.py); they are known answers, and that is all.
+        files: what the files of the splits are called.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Dataset:
     test: np.ndarray
     records: dict[str, dict[str, Any]]
     unused: np.ndarray = field(default_factory=lambda: np.zeros((0, 3), dtype=np.int64))
+    files: SplitFiles = NAMES
 
     def split(self, name: str) -> np.ndarray:
         """The (N, 3) triples of "train", "valid", "test" or "unused"."""
@@ -112,19 +114,22 @@ def dataset_folder(name: str) -> Path:
 def known_datasets() -> list[Path]:
     """Every dataset folder below $MMRNS_DATA and data/, by name."""
     roots = [Path(os.environ.get("MMRNS_DATA", "data")), Path("data"), Path(__file__).resolve().parents[2] / "data"]
-    found = {path.parent.name: path.parent for root in reversed(roots) for path in sorted(root.glob("*/train.txt"))}
+    names = [files.name("train") for files in (NAMES, OPENKE)]
+    found = {
+        p.parent.name: p.parent for root in reversed(roots) for name in names for p in sorted(root.glob(f"*/{name}"))
+    }
     return [found[name] for name in sorted(found)]
 
 
 def load_dataset(name: str | Path) -> Dataset:
-    """Read a dataset by name or folder.
+    """Read a dataset by name or folder, its triples in any of the forms of mmrns/graph/triples.py.
 
     Raises:
         UserError: the folder or a split is missing, a line is malformed (file and line are named), or
             entities.jsonl / relations.jsonl is not what docs/extending.md describes.
     """
     folder = dataset_folder(str(name))
-    tables = {split: read_triples(folder / f"{split}.txt") for split in SPLITS}
+    files, tables = read_splits(folder, SPLITS)
     everything = pa.concat_tables(list(tables.values()))
     ends = pa.chunked_array([*everything["head"].chunks, *everything["tail"].chunks])
     records = _records(folder / "entities.jsonl")
@@ -142,7 +147,7 @@ def load_dataset(name: str | Path) -> Dataset:
         )
         for split, table in tables.items()
     }
-    return Dataset(folder.resolve().name, folder, entities, relations, **arrays, records=records)
+    return Dataset(folder.resolve().name, folder, entities, relations, **arrays, records=records, files=files)
 
 
 def _records(path: Path) -> dict[str, dict[str, Any]]:

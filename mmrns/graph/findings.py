@@ -92,7 +92,7 @@ class Facts:
     def examples(self, split: str, rows: Rows) -> list[str]:
         """The first few of the split's `rows` (ascending), as file:line and triple."""
         triples = self.dataset.split(split)
-        return [f"{split}.txt:{row + 1}: {self.triple(triples[row])}" for row in rows[:EXAMPLES]]
+        return [f"{self.dataset.files.place(split, row)}: {self.triple(triples[row])}" for row in rows[:EXAMPLES]]
 
     def first_line(self, vocabulary: Vocabulary, row: int) -> str:
         """file:line where an id occurs first."""
@@ -100,7 +100,7 @@ class Facts:
         for split in SPLITS:
             at = np.flatnonzero((self.dataset.split(split)[:, columns] == row).any(axis=1))
             if len(at):
-                return f"{split}.txt:{at[0] + 1}"
+                return self.dataset.files.place(split, at[0])
         raise ValueError(f"row {row} occurs in no triple")
 
 

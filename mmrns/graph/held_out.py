@@ -28,8 +28,8 @@ def settle_validation(config: Config, dataset: Dataset) -> tuple[Config, str]:
     if found is None or not found.broken:
         return config.model_copy(update={"validation": "published"}), ""
     return config.model_copy(update={"validation": "held-out"}), (
-        f"{dataset.folder / 'valid.txt'}: broken ({found}); the checkpoint is selected on a slice held out of train "
-        "instead (--validation published keeps valid.txt)"
+        f"{dataset.folder / dataset.files.name('valid')}: broken ({found}); the checkpoint is selected on a slice "
+        "held out of train instead (--validation published keeps that file)"
     )
 
 

@@ -86,7 +86,7 @@ def split_overlap(facts: Facts) -> Iterator[Finding]:
         yield Finding(
             "split-overlap",
             "error",
-            f"{split}.txt",
+            facts.dataset.files.name(split),
             found.distinct - found.clean,
             f"{found}; {mend}",
             facts.examples(split, np.flatnonzero(found.dirty)),
