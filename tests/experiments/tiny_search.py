@@ -9,6 +9,7 @@ import optuna
 import yaml
 
 from mmrns.cli import main
+from mmrns.experiments import tuning
 from mmrns.training.batches import Batches
 from tests.tiny import SHORT_RUN
 from tests.training import stopped
@@ -68,3 +69,29 @@ def _killed(argv, at_batch):
 
     Batches.rows = rows
     sys.exit(main(argv))
+
+
+def refuse(capsys, argv):
+    """The one line of a command that must fail."""
+    capsys.readouterr()
+    try:
+        status = main([str(argument) for argument in argv])
+    except SystemExit as stop:
+        status = stop.code
+    written = capsys.readouterr()
+    lines = written.err.splitlines()
+    assert (status, written.out, len(lines)) == (2, "", 1), lines
+    return lines[0]
+
+
+def fake_training(monkeypatch, curve):
+    """Training is replaced by a curve: a function of the configuration that gives the metric at steps 1, 2, ..."""
+
+    def train(config, resume, on_validation, rank_test):
+        assert rank_test is False
+        values = curve(config)
+        for step, value in enumerate(values, start=1):
+            on_validation(step, {"mrr": value})
+        return {"best": max(values)}
+
+    monkeypatch.setattr(tuning, "train", train)
