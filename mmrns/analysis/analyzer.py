@@ -1,6 +1,7 @@
 """Analysing a trained run: its spaces, what connects them, its sampler and its training."""
 
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -26,12 +27,17 @@ Rows = NDArray[np.int64]
 _MOST_RETRIEVED = 1500
 
 
-def analyze(run: str | Path | TrainedModel | Explainer, options: Options | None = None) -> Analysis:
+def analyze(
+    run: str | Path | TrainedModel | Explainer,
+    options: Options | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> Analysis:
     """Judge the embeddings, features and attention outputs of a run's selected checkpoint.
 
     Args:
         run: folder that mmrns train wrote, or what was read from it.
         options: how much is looked at; equal options give equal numbers.
+        progress: called with what is being judged next.
 
     Raises:
         UserError: not a run folder, a damaged file, a graph that is not the run's, vectors that are not finite, or
@@ -46,6 +52,12 @@ def analyze(run: str | Path | TrainedModel | Explainer, options: Options | None 
     for space in found:
         _check_finite(space, explainer, options)
     trained = explainer.trained
+    say = progress or (lambda _: None)
+    qualities = []
+    for space in found:
+        say(space.name)
+        qualities.append(_quality(space, explainer, facts, options))
+    say("retrieval, hardness, maps")
     return Analysis(
         run=str(trained.run.path),
         dataset=explainer.dataset.name,
@@ -54,7 +66,7 @@ def analyze(run: str | Path | TrainedModel | Explainer, options: Options | None 
         seed=trained.config.seed,
         step=trained.step,
         options=options,
-        spaces=[_quality(space, explainer, facts, options) for space in found],
+        spaces=qualities,
         retrieval=_retrieval(found, facts, options),
         hardness=hardness(explainer, options),
         history=_history(trained),
@@ -64,14 +76,11 @@ def analyze(run: str | Path | TrainedModel | Explainer, options: Options | None 
 
 
 def _check(options: Options) -> None:
-    for flag, value, least in (
-        ("--sample", options.sample, 10),
-        ("--pairs", options.pairs, 10),
-        ("--map-points", options.map_points, 0),
-        ("--seed", options.seed, 0),
-    ):
-        if value < least:
-            raise UserError(f"{flag} {value}: give at least {least}")
+    for option in fields(Options):
+        least = option.metadata["least"]
+        value = getattr(options, option.name)
+        if least is not None and value < least:
+            raise UserError(f"--{option.name.replace('_', '-')} {value}: give at least {least}")
 
 
 def _check_finite(space: Space, explainer: Explainer, options: Options) -> None:
@@ -84,9 +93,9 @@ def _quality(space: Space, explainer: Explainer, facts: Facts, options: Options)
     found = quality(space, facts, options)
     if space.under is None:
         return found
-    more = [relation_effect(space, explainer.dataset.train[:, 1], space.rows, options)]
-    shift = attention_shift(explainer, space.name.removeprefix("kca-"), options) if "structure" not in space.name else None
-    return replace(found, measures=found.measures + more + ([shift] if shift else []))
+    effect = relation_effect(space, explainer.dataset.train[:, 1], space.rows, options)
+    shift = attention_shift(explainer, space.name.removeprefix("kca-"), options)
+    return replace(found, measures=[*found.measures, effect, *([shift] if shift else [])])
 
 
 def _retrieval(found: list[Space], facts: Facts, options: Options) -> list[Retrieval]:
@@ -141,7 +150,7 @@ def _notes(explainer: Explainer, facts: Facts, found: list[Space], options: Opti
     notes = []
     for modality in ("image", "text"):
         if modality not in names:
-            notes.append(f"no {modality} features: mmrns extract makes them from an entity's {modality}s")
+            notes.append(f"no {modality} features, so no measures of them: mmrns extract makes features")
     if explainer.sampler is None:
         sampler = explainer.trained.config.sampler if explainer.trained.config.samples else "an objective over all"
         notes.append(f"no sampler vectors (KCA) and no hardness: {sampler} does not choose negatives by likeness")

@@ -16,8 +16,8 @@ _DEAD = 0.01
 def spectrum(vectors: Vectors) -> Vectors:
     """Singular values of (N, d), not centred, over their sum, descending: (min(N, d),); zeros for zero vectors."""
     values = np.linalg.svd(vectors, compute_uv=False)
-    total = values.sum()
-    return values / total if total > 0 else values
+    total = float(values.sum())
+    return np.asarray(values / total if total > 0 else values, dtype=np.float64)
 
 
 def effective_rank(shares: Vectors) -> float:

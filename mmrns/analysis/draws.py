@@ -93,9 +93,7 @@ def draw(space: Space, facts: Facts, options: Options) -> Draws:
     )
 
 
-def _positives(
-    space: Space, rows: Rows, facts: Facts, options: Options, rng: np.random.Generator
-) -> Positives | None:
+def _positives(space: Space, rows: Rows, facts: Facts, options: Options, rng: np.random.Generator) -> Positives | None:
     generator = torch.Generator().manual_seed(options.seed)
     drawn = positive_pairs(facts.dataset.answers("train"), _SURPLUS * options.pairs, generator)
     first, second, relation = (part.numpy() for part in drawn)

@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import dijkstra
 
-from mmrns.errors import UserError
 from mmrns.graph import Dataset
 
 Rows = NDArray[np.int64]

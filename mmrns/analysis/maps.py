@@ -13,6 +13,8 @@ Vectors = NDArray[np.float64]
 
 _PERPLEXITY = 30
 _FIRST_TO = 50
+# Half of scikit-learn's: maps of a thousand points have settled by then.
+_ITERATIONS = 500
 LEAST_POINTS = 5
 
 
@@ -25,7 +27,9 @@ def maps(vectors: Vectors, seed: int) -> dict[str, list[tuple[float, float]]]:
     perplexity = min(_PERPLEXITY, (len(unit) - 1) / 3)
     found = {
         "pca": reduced[:, :2],
-        "tsne": TSNE(2, perplexity=perplexity, init="pca", random_state=seed, n_jobs=1).fit_transform(reduced),
+        "tsne": TSNE(
+            2, perplexity=perplexity, init="pca", max_iter=_ITERATIONS, random_state=seed, n_jobs=1
+        ).fit_transform(reduced),
     }
     if importlib.util.find_spec("umap") is not None:
         from umap import UMAP

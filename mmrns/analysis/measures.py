@@ -88,9 +88,7 @@ def _measures(table: Table, shares: Vectors, facts: Facts, options: Options) -> 
 def _spread(table: Table) -> Found:
     """Alignment and uniformity; where vectors depend on a relation, pairs are compared under their query's."""
     if (drawn := table.draws.positives) is not None:
-        first, second, other = (
-            table.paired(rows, drawn.relation) for rows in (drawn.first, drawn.second, drawn.other)
-        )
+        first, second, other = (table.paired(rows, drawn.relation) for rows in (drawn.first, drawn.second, drawn.other))
         aligned, any_two = float(alignment(first, second)), float(alignment(first, other))
         yield "alignment", aligned, len(first)
         yield "alignment_contrast", aligned / any_two if any_two > 0 else None, len(first)

@@ -1,7 +1,7 @@
 """What an analysis says, as plain data: text, JSON, figures and pages are made of it (schema: docs/analysis.md)."""
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 FORMAT = "mmrns-analysis-1"
 FOLDER = "analysis"
@@ -10,24 +10,21 @@ FOLDER = "analysis"
 Better = Literal["higher", "lower"]
 
 
+def _option(default: Any, least: int | None, text: str) -> Any:
+    return field(default=default, metadata={"least": least, "help": text})
+
+
 @dataclass(frozen=True)
 class Options:
-    """How much is looked at; equal options give equal numbers.
+    """How much is looked at; equal options give equal numbers. Each field is a flag of mmrns analyze."""
 
-    Attributes:
-        sample: vectors of each space, at most.
-        pairs: pairs, questions or groups of each measure that draws some, at most.
-        map_points: points of each map, at most; 0 makes no maps.
-        seed: of every draw.
-        taxonomy: id or label of the relation whose edges are the hierarchy of the path similarity; "" takes the
-            relation that is named as one (is_a, hypernym, subclass_of and the like), if there is one.
-    """
-
-    sample: int = 2000
-    pairs: int = 2000
-    map_points: int = 1000
-    seed: int = 0
-    taxonomy: str = ""
+    sample: int = _option(2000, 10, "vectors of each space that are looked at, at most")
+    pairs: int = _option(2000, 10, "pairs, questions or groups of each measure that draws some, at most")
+    map_points: int = _option(1000, 0, "points of each map, at most; 0 makes no maps")
+    seed: int = _option(0, 0, "seed of every draw")
+    taxonomy: str = _option(
+        "", None, "relation whose paths are the hierarchy; by default the one named is_a, hypernym, subclass_of, ..."
+    )
 
 
 @dataclass(frozen=True)

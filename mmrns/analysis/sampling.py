@@ -102,7 +102,7 @@ def attention_shift(explainer: Explainer, modality: str, options: Options) -> Me
     out.
     """
     features = explainer.features
-    if features is None:
+    if features is None or modality not in features.modalities:
         return None
     rng = np.random.default_rng([options.seed, 6])
     relations = explainer.dataset.train[:, 1]
@@ -119,5 +119,5 @@ def attention_shift(explainer: Explainer, modality: str, options: Options) -> Me
             if attended.modality == modality and attended.weight_guided and sum(attended.present) > 1
         ]
         if len(shares) == 2:
-            found.append(float(np.abs(np.subtract(*shares)).sum() / 2))
+            found.append(float(np.abs(np.subtract(shares[0], shares[1])).sum() / 2))
     return measure("attention_shift", float(np.mean(found)), None, len(found)) if found else None

@@ -46,7 +46,7 @@ def related_pairs(
         allowed = np.flatnonzero(np.isin(rows, ends))
     sources = rng.permutation(allowed)[:_SOURCES]
     if not len(sources):
-        return RelatedPairs(*(np.zeros(0, dtype=np.int64) for _ in range(2)), np.zeros(0))
+        return RelatedPairs(sources, sources, np.zeros(0))
     distance = facts.distances(rows[sources], rows, relation)
     distance[np.arange(len(sources)), sources] = np.inf
     there = np.unique(distance[np.isfinite(distance)])
@@ -83,7 +83,7 @@ class Analogies:
 
 
 def analogies(facts: Facts, rows: Rows, number: int, rng: np.random.Generator) -> Analogies:
-    """Up to `number` questions over entities among `rows`, relations alike often, of which each has two pairs or more."""
+    """Up to `number` questions over entities among `rows`, relations with two pairs or more alike often."""
     inside = facts.triples[np.isin(facts.triples[:, 0], rows) & np.isin(facts.triples[:, 2], rows)]
     inside = inside[inside[:, 0] != inside[:, 2]]
     relations = [r for r in np.unique(inside[:, 1]) if len(np.unique(inside[inside[:, 1] == r, 0])) > 1]
@@ -100,7 +100,8 @@ def analogies(facts: Facts, rows: Rows, number: int, rng: np.random.Generator) -
                 b.append(first[1])
                 c.append(second[0])
                 answers.append(tails)
-    return Analogies(*(np.array(part, dtype=np.int64) for part in (a, b, c)), answers)
+    a_rows, b_rows, c_rows = (np.array(part, dtype=np.int64) for part in (a, b, c))
+    return Analogies(a_rows, b_rows, c_rows, answers)
 
 
 def analogy(vectors: Vectors, rows: Rows, questions: Analogies) -> tuple[float, float]:

@@ -12,7 +12,7 @@ from torch import Tensor
 from mmrns.explanation import Explainer
 from mmrns.features import FeatureStore
 from mmrns.negatives.attention import AttendedTokens, CrossModalAttention, StructureGate
-from mmrns.negatives.mmrns import STRUCTURE, MMRNS
+from mmrns.negatives.mmrns import MMRNS, STRUCTURE
 from mmrns.scoring import KnowledgeGraphModel
 
 Vectors = NDArray[np.float64]
@@ -54,7 +54,8 @@ def spaces(explainer: Explainer) -> list[Space]:
     """Every space of a run, in the order in which they are shown."""
     model, features, sampler = explainer.trained.model, explainer.features, explainer.sampler
     found = [_entities(model, len(explainer.dataset.entities)), _relations(model)]
-    found += [_features(features, name) for name in (features.modalities if features else ())]
+    if features is not None:
+        found += [_features(features, name) for name in features.modalities]
     if sampler is not None:
         frequency = np.bincount(explainer.dataset.train[:, 1], minlength=len(explainer.dataset.relations))
         compared = [*sampler.pictured, *([STRUCTURE] if sampler.structure is not None else [])]
@@ -94,9 +95,7 @@ def _features(features: FeatureStore, modality: str) -> Space:
 class _Attended:
     """What the sampler compares in one modality: z of an entity under a relation."""
 
-    def __init__(
-        self, sampler: MMRNS, model: KnowledgeGraphModel, modality: str, frequency: NDArray[np.int64]
-    ) -> None:
+    def __init__(self, sampler: MMRNS, model: KnowledgeGraphModel, modality: str, frequency: NDArray[np.int64]) -> None:
         self._sampler, self._model, self._modality = sampler, model, modality
         common = np.argsort(-frequency, kind="stable")[:_MOST_RELATIONS]
         self._common = torch.from_numpy(common[frequency[common] > 0])
