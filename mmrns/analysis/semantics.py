@@ -14,7 +14,7 @@ Vectors = NDArray[np.float64]
 Rows = NDArray[np.int64]
 
 _SOURCES = 100
-INTRUDER_RANKS = (1, 2, 100)
+_INTRUDER_RANK = 100
 # A question with more answers asks little, and each of them is a candidate.
 _MOST_ANSWERS = 100
 # Questions that are ranked at once: bounds the memory, and changes no result.
@@ -135,7 +135,7 @@ def coherence(vectors: Vectors, rows: Rows, facts: Facts, number: int, rng: np.r
     the other three, by Jaccard overlap; ties are shared.
     """
     unit = normalize(vectors)
-    last = min(INTRUDER_RANKS[-1], len(rows) - 1)
+    last = min(_INTRUDER_RANK, len(rows) - 1)
     queries = rng.permutation(len(rows))[:number]
     # Rows that coincide come in an arbitrary order; it must not be that of the graph's names.
     order = rng.permutation(len(rows))
@@ -152,5 +152,6 @@ def coherence(vectors: Vectors, rows: Rows, facts: Facts, number: int, rng: np.r
             shared = facts.overlap(group[:, one], group[:, other])
             with_others[:, one] += shared
             with_others[:, other] += shared
-    least = with_others == with_others.min(1, keepdims=True)
+    # The sums come in different orders, so equal ones may differ by rounding.
+    least = np.isclose(with_others, with_others.min(1, keepdims=True))
     return float((least[:, 3] / least.sum(1)).mean())
