@@ -11,8 +11,8 @@ from mmrns.analysis.result import FOLDER, FORMAT
 from mmrns.explanation import Explainer
 from mmrns.files import write_json, write_text
 from mmrns.report.analysis_figures import map_figure, plane_figure, spectra_figure
+from mmrns.report.entity_pictures import thumbnails
 from mmrns.report.explained_figure import save_figure
-from mmrns.report.thumbnails import thumbnails
 
 _THUMBNAIL = 48
 

@@ -4,13 +4,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from mmrns.explanation.entities import Entities
-
-Pixels = NDArray[np.uint8]
-"""(height, width, 3)."""
+from mmrns.explanation.pictures import Pixels
 
 
 def thumbnails(entities: Entities, side: int) -> Callable[[int], Pixels | None]:

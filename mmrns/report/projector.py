@@ -16,7 +16,8 @@ from mmrns.analysis.result import Options
 from mmrns.analysis.spaces import spaces
 from mmrns.errors import UserError
 from mmrns.explanation import Explainer
-from mmrns.report.thumbnails import Pixels, thumbnails
+from mmrns.explanation.pictures import Pixels
+from mmrns.report.entity_pictures import thumbnails
 
 # TensorBoard reads sprites of at most 8192 pixels: 256 pictures of this side in a row.
 _SIDE = 32
