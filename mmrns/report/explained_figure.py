@@ -94,7 +94,7 @@ def _draw_side(
 
 
 def _attention(figure: SubFigure, side: Side, relation: str, regions: Regions | None, view: EncoderView) -> None:
-    """The picture, its heat without and with the relation, and bars of the sentences."""
+    """The picture, its heat without and with the relation, the relation's gate, and bars of the sentences."""
     by_modality = {attended.modality: attended for attended in side.attention}
     image, text = by_modality.get("image"), by_modality.get("text")
     pictures = [p for file in side.answer.pictures[:_PICTURES_AT_MOST] if (p := view(file)) is not None]
@@ -103,45 +103,48 @@ def _attention(figure: SubFigure, side: Side, relation: str, regions: Regions | 
         for axes, attended in zip(figure.subplots(1, len(columns), squeeze=False)[0], columns, strict=True):
             _bars(axes, attended, side.answer, relation)
         return
-    axes = figure.subplots(1, 4 if text else 3, gridspec_kw={"width_ratios": [1, 1, 1] + ([1.75] if text else [])})
+    axes = figure.subplots(1, 5 if text else 4, gridspec_kw={"width_ratios": [1] * 4 + ([1.75] if text else [])})
     free, guided = (regions.heat(np.asarray(weights)) for weights in (image.weight_free, image.weight_guided))
     span = max(_LEAST_SPAN, float(np.nanmax(np.abs(np.stack([free, guided]) - 1))))
     shown = pictures or [np.full((regions.rows * 16, regions.columns * 16, 3), 255, dtype=np.uint8)]
     axes[0].imshow(np.concatenate(shown, axis=1))
     several = f" ({len(side.answer.pictures)} pictures, one mean)" if len(side.answer.pictures) > 1 else ""
     axes[0].set_title(side.answer.label + several)
-    for place, heat, weights, title in (
-        (axes[1], free, image.weight_free, "attention without the relation"),
-        (axes[2], guided, image.weight_guided, f"with '{_short(relation, 26)}'"),
+    # A gate of one half neither opens nor closes; a share's heat is in multiples of the even one, so this is too.
+    gate = regions.heat(np.asarray(image.weight_gate)) / len(image.weight_gate) / 0.5
+    for place, heat, full, values, title in (
+        (axes[1], free, span, [f"{weight:.0%}" for weight in image.weight_free], "attention (no relation)"),
+        (axes[2], guided, span, [f"{weight:.0%}" for weight in image.weight_guided], f"with '{_short(relation, 20)}'"),
+        (axes[3], gate, 1.0, [f"{value:.2f}" for value in image.weight_gate], "its gate, 0 to 1"),
     ):
-        place.imshow(np.concatenate([overlay(picture, heat, span) for picture in shown], axis=1))
-        _percentages(place, weights, regions, shown[0], len(shown))
+        place.imshow(np.concatenate([overlay(picture, heat, full) for picture in shown], axis=1))
+        _values(place, values, regions, shown[0], len(shown))
         place.set_title(title)
-    key = axes[1].text(0, -0.04, f"orange: more than even, violet: less (full colour at ± {span:.0%})",
-                       transform=axes[1].transAxes, va="top", fontsize=7.5)  # fmt: skip
+    key = axes[1].text(0, -0.04, f"orange: more than even (gate: than 0.5), violet: less; full colour at ± {span:.0%} "
+                       "(0 and 1)", transform=axes[1].transAxes, va="top", fontsize=7.5)  # fmt: skip
     key.set_in_layout(False)
-    for place in axes[:3]:
+    for place in axes[:4]:
         place.axis("off")
     if text:
-        _bars(axes[3], text, side.answer, relation)
+        _bars(axes[4], text, side.answer, relation)
 
 
-def _percentages(axes: Axes, weights: list[float], regions: Regions, picture: Pixels, copies: int) -> None:
-    """The share of each region at its middle, where regions are few enough to be read."""
-    side = round(len(weights) ** 0.5)
-    if side > 4 or side * side != len(weights) or regions.outside.max() > 0 or copies > 1:
+def _values(axes: Axes, values: list[str], regions: Regions, picture: Pixels, copies: int) -> None:
+    """A region's value at its middle, where regions are few enough to be read."""
+    side = round(len(values) ** 0.5)
+    if side > 4 or side * side != len(values) or regions.outside.max() > 0 or copies > 1:
         return
     rows, columns = np.indices((regions.rows, regions.columns)).reshape(2, -1)
     height, width = picture.shape[:2]
-    for weight, share in zip(weights, regions.shares, strict=True):
+    for value, share in zip(values, regions.shares, strict=True):
         y = (share @ rows + 0.5) * height / regions.rows
         x = (share @ columns + 0.5) * width / regions.columns
-        axes.text(x, y, f"{100 * weight:.0f}%", color="white", ha="center", va="center", fontsize=8,
+        axes.text(x, y, value, color="white", ha="center", va="center", fontsize=8,
                   bbox={"facecolor": "black", "alpha": 0.45, "pad": 1.2, "linewidth": 0})  # fmt: skip
 
 
 def _bars(axes: Axes, attended: Attention, entity: Shown, relation: str) -> None:
-    """Shares of sentences, or of regions where they cannot be placed, without and with the relation."""
+    """Shares of sentences, or of regions where they cannot be placed, without and with the relation, and its gate."""
     there = [number for number, present in enumerate(attended.present) if present]
     if not attended.weight_free:
         axes.axis("off")
@@ -150,15 +153,16 @@ def _bars(axes: Axes, attended: Attention, entity: Shown, relation: str) -> None
         return
     unit = "sentence" if attended.modality == "text" else "region"
     labels = [
-        _short(entity.texts[number], 44) if attended.modality == "text" and number < len(entity.texts)
+        _short(entity.texts[number], 42) if attended.modality == "text" and number < len(entity.texts)
         else f"{unit} {number + 1}"
         for number in there
     ]  # fmt: skip
     at = np.arange(len(there))[::-1]
     axes.barh(at + 0.17, [attended.weight_free[n] for n in there], 0.3, color="#B0B0B0", label="without the relation")
     axes.barh(at - 0.17, [attended.weight_guided[n] for n in there], 0.3, color="#D55E00", label=f"with '{relation}'")
-    for y, label in zip(at, labels, strict=True):
+    for y, label, number in zip(at, labels, there, strict=True):
         axes.text(0, y + 0.36, label, va="bottom", fontsize=7.5)
+        axes.text(1, y, f"gate\n{attended.weight_gate[number]:.2f}", va="center", ha="right", fontsize=7.5)
     axes.set_ylim(-0.6, len(there) - 0.1)
     axes.set_xlim(0, 1)
     axes.set_yticks([])
@@ -187,7 +191,8 @@ def _negatives(figure: SubFigure, sampling: Sampling, view: EncoderView) -> None
 
 def _card(axes: Axes, negative: Negative, view: EncoderView) -> None:
     mistake = f"\ntrue in {negative.known}" if negative.known else ""
-    _portrait(axes, negative.entity, view, negative.known, f"{negative.times_uniform:.1f} x uniform{mistake}")
+    caption = f"p = {negative.probability:.2%}, {negative.times_uniform:.1f} x uniform{mistake}"
+    _portrait(axes, negative.entity, view, negative.known, caption)
 
 
 def _answers(figure: SubFigure, side: Side, notes: list[str], view: EncoderView) -> None:

@@ -77,12 +77,12 @@ def _negatives(sampling: Sampling, answer: Shown) -> list[str]:
 
 
 def _attention(attended: Attention, entity: Shown, relation: str, regions: Regions | None) -> list[str]:
-    title = f"Attention on the {attended.modality} of {entity.label}, without and with '{relation}'"
+    title = f"Attention on the {attended.modality} of {entity.label}, without and with '{relation}', and its gate"
     if not attended.weight_free:
         return [f"{title}: it has no {attended.attended_from} to attend from, so all of it counts evenly"]
     if attended.modality == "image" and regions is not None:
-        return [title, *_grids(attended, regions)]
-    lines = [f"{title} (share, share, gate)"]
+        return [f"{title} (shares in per cent; gate in 0 to 1)", *_grids(attended, regions)]
+    lines = [f"{title} (share, share, gate in 0 to 1)"]
     for number, there in enumerate(attended.present):
         if there:
             unit = entity.texts[number] if attended.modality == "text" and number < len(entity.texts) else ""
@@ -92,7 +92,7 @@ def _attention(attended: Attention, entity: Shown, relation: str, regions: Regio
 
 
 def _grids(attended: Attention, regions: Regions) -> list[str]:
-    """Two grids side by side, in per cent a region, for pictures cut into few regions."""
+    """Grids of a number a region side by side, for pictures cut into few regions."""
     tokens = len(attended.present)
     side = round(tokens**0.5)
     if side * side != tokens or tokens > _MOST_CELLS:
@@ -102,10 +102,9 @@ def _grids(attended: Attention, regions: Regions) -> list[str]:
     lines = []
     for row in range(side):
         at = slice(row * side, (row + 1) * side)
-        left, right = (" ".join(f"{100 * w:5.1f}" for w in part[at]) for part in _weights(attended))
-        lines.append(f"  {left}     {right}")
+        shares = [
+            " ".join(f"{100 * w:5.1f}" for w in part[at]) for part in (attended.weight_free, attended.weight_guided)
+        ]
+        gates = " ".join(f"{value:5.3f}" for value in attended.weight_gate[at])
+        lines.append("  " + "     ".join([*shares, gates]))
     return lines
-
-
-def _weights(attended: Attention) -> tuple[list[float], list[float]]:
-    return attended.weight_free, attended.weight_guided

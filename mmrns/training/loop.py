@@ -19,6 +19,7 @@ from tqdm import tqdm
 from mmrns.config import Config
 from mmrns.errors import DivergedError, StoppedError, UserError
 from mmrns.evaluation import evaluate_split, rank_triples, ranking_metrics
+from mmrns.evaluation.geometry import EmbeddingCourse
 from mmrns.features import FeatureStore
 from mmrns.files import atomic_path, read_json, write_json
 from mmrns.graph import Dataset, load_dataset
@@ -94,6 +95,7 @@ def train(
     schedule = build_schedule(config, optimizer, steps)
     objective, optimizer = accelerator.prepare(plain, optimizer)
     parts = {"model": model, "sampler": sampler}
+    embedding_course = EmbeddingCourse(dataset.answers("train"), derived_seed(config.seed, 3))
 
     # --- a new run folder, or the state of the one to continue
     run, progress = RunFolder(config.run_folder), Progress()
@@ -165,6 +167,7 @@ def train(
                 chosen = _validate(model, dataset, config, accelerator)
                 if log:
                     log.add("valid", step, chosen)
+                    log.add("embedding", step, embedding_course(model))
                 progress.since_best += 1
                 if config.selection == "last" or chosen[config.metric] > progress.best_value:
                     progress.best_value, progress.best_step, progress.since_best = chosen[config.metric], step, 0

@@ -287,6 +287,10 @@ def test_the_text_shows_rank_negatives_and_attention(explainer, finished_run, ca
         assert f"ranks {side.rank:g}" in text
         for negative in side.sampling.negatives:
             assert f"{negative.probability:.5f}" in text
+        for attended in side.attention:
+            if attended.weight_gate:
+                shown = [g for g, there in zip(attended.weight_gate, attended.present, strict=True) if there]
+                assert all(f"{gate:.3f}" in text for gate in shown)
     assert "without and with 'related 2'" in text
 
 
