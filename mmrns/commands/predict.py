@@ -98,10 +98,12 @@ def _complete(arguments: argparse.Namespace) -> None:
     from mmrns.inference.completion import Completion
     from mmrns.inference.facts_file import check_output, write_facts
 
+    trained = load(arguments.run_folder)
+    if arguments.output is None and not arguments.run_folder.is_dir():
+        raise UserError("--output: missing; the model is not in a folder here, so say where its facts should go")
     output = arguments.output or arguments.run_folder / "predictions.parquet"
     top = 1000 if arguments.top is None else arguments.top
     check_output(output, top)
-    trained = load(arguments.run_folder)
     completion = Completion(
         trained,
         dataset_of(trained.config),

@@ -36,8 +36,12 @@ def weights_from_hub(wanted: str, mend: str) -> Iterator[None]:
     except UserError:
         raise
     except (OSError, RuntimeError, ValueError) as error:
-        first_line = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-        reason = first_line if online else "not in the local cache, and the hub cannot be reached"
+        reason = said_by(error) if online else "not in the local cache, and the hub cannot be reached"
         raise UserError(f"{wanted}: no weights ({reason}); give {mend}") from error
     finally:
         constants.HF_HUB_OFFLINE = before
+
+
+def said_by(error: Exception) -> str:
+    """The beginning of what an error of the hub's client says, in one line."""
+    return " ".join(str(error).split())[:200] or type(error).__name__

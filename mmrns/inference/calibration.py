@@ -109,7 +109,8 @@ def _calibrate(
     progress: bool,
 ) -> Calibration:
     relations = len(dataset.relations)
-    known = {"valid": dataset.answers("train", "test"), "test": dataset.answers("train", "valid")}
+    splits = (*SPLITS, UNUSED)
+    known = {sought: dataset.answers(*(split for split in splits if split != sought)) for sought in ("valid", "test")}
     temperature = _temperature(trained, _unknown(dataset.valid, known["valid"]), known["valid"])
     loops = loops_allowed(dataset)
     parts: list[list[Candidates]] = []

@@ -1,19 +1,24 @@
 """A trained run, ready to answer: load it, evaluate it, predict with it."""
 
+import re
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from huggingface_hub import ModelCard, ModelHubMixin, snapshot_download
 
-from mmrns.config import Config
+from mmrns.config import Config, dump_config
 from mmrns.errors import UserError
 from mmrns.evaluation import evaluate_split
-from mmrns.files import atomic_path
+from mmrns.features.hub import weights_from_hub
+from mmrns.files import atomic_path, write_text
 from mmrns.graph import Dataset, Vocabulary
 from mmrns.graph.answers import HEAD, TAIL, Queries
 from mmrns.graph.dataset import Split
 from mmrns.graph.held_out import dataset_of
+from mmrns.inference.card import DATA_LICENCE, licence_of, model_card
 from mmrns.scoring import KnowledgeGraphModel, model_of
 from mmrns.training.loop import open_features
 from mmrns.training.run_folder import RunFolder
@@ -37,9 +42,18 @@ class Prediction:
     known: Split | None
 
 
-@dataclass(frozen=True)
-class TrainedModel:
-    """A run's selected checkpoint with the names of its rows."""
+# What a model needs to answer and to be judged; the rest of a run folder stays at home.
+_TRAVELS = ("model.safetensors", "vocabulary.json", "metrics.json", "calibration.json")
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedModel(ModelHubMixin, library_name="mmrns"):
+    """A run's selected checkpoint with the names of its rows.
+
+    `save_pretrained`, `push_to_hub` and `from_pretrained` are those of huggingface_hub. What they write and read is a
+    run folder without its training state, with a model card.
+    """
 
     run: RunFolder
     config: Config
@@ -47,6 +61,8 @@ class TrainedModel:
     entities: Vocabulary
     relations: Vocabulary
     step: int
+
+    _hub_mixin_config = {"library_name": "mmrns"}  # noqa: RUF012 - no field: config.json, by which the hub counts loads
 
     def predict(
         self,
@@ -92,14 +108,69 @@ class TrainedModel:
         self.check_fits(dataset)
         return dataset.listed(queries)
 
+    def generate_model_card(self, *args: Any, license: str | None = None, **kwargs: Any) -> ModelCard:
+        """The card that `save_pretrained` writes as README.md; see mmrns/inference/card.py.
+
+        Args:
+            license: a licence's id on the hub; None refers to the licence file of the dataset.
+            args, kwargs: of huggingface_hub's own template, which is not used.
+        """
+        return model_card(self, license)
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        """Write a run folder to load again; what is of this machine alone stays out of it."""
+        for name in _TRAVELS:
+            if (self.run.path / name).is_file():
+                shutil.copyfile(self.run.path / name, save_directory / name)
+        licence_file = licence_of(self)
+        if licence_file:
+            shutil.copyfile(licence_file, save_directory / DATA_LICENCE)
+        places = {"dataset": Path(self.config.dataset).name, "features": "", "output": ""}
+        write_text(RunFolder(save_directory).config_file, dump_config(self.config.model_copy(update=places)))
+
+    @classmethod
+    def _from_pretrained(
+        cls,
+        *,
+        model_id: str,
+        revision: str | None,
+        cache_dir: str | Path | None,
+        force_download: bool,
+        local_files_only: bool,
+        token: str | bool | None,
+        **_: Any,
+    ) -> "TrainedModel":
+        """Load a folder, or download it from the hub first."""
+        if Path(model_id).is_dir():
+            return load(model_id)
+        folder = snapshot_download(
+            model_id,
+            revision=revision,
+            cache_dir=cache_dir,
+            force_download=force_download,
+            local_files_only=local_files_only,
+            token=token,
+            allow_patterns=[*_TRAVELS, "config.yaml", "config.json"],
+        )
+        return load(folder)
+
 
 def load(run: str | Path) -> TrainedModel:
-    """Load a run folder's selected checkpoint onto the CPU, from safetensors and JSON alone.
+    """Load a run folder's selected checkpoint, or a model on the hub, onto the CPU.
+
+    Only safetensors, JSON and YAML are read.
+
+    Args:
+        run: a folder; or the hub's owner/name, where there is no folder of the owner's name here.
 
     Raises:
-        UserError: not a run folder, or a damaged file in it.
+        UserError: neither of them, or a damaged file in it.
     """
-    folder = RunFolder(Path(run))
+    path = Path(run)
+    if _HUB_ID.fullmatch(str(run)) and not path.parent.exists():
+        with weights_from_hub(str(run), "the folder of a run, or a model that mmrns push sent to the hub"):
+            return TrainedModel.from_pretrained(str(run))
+    folder = RunFolder(path)
     config = folder.read_config()
     entities, relations = folder.read_vocabulary()
     model = model_of(config, len(entities), len(relations), folder.encoder_inputs())

@@ -16,7 +16,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from mmrns import load, load_dataset
 from mmrns.cli import main
-from mmrns.config import Config
 from mmrns.errors import UserError
 from mmrns.evaluation.calibration import Calibrator, reliability
 from mmrns.evaluation.candidates import Candidates, best_facts, propose
@@ -27,9 +26,8 @@ from mmrns.inference.calibration import PRECISIONS, calibration
 from mmrns.inference.completion import Completion
 from mmrns.inference.facts_file import SCHEMA, _best, write_facts
 from mmrns.inference.questions import Questions, block_size
-from mmrns.scoring import model_of
-from mmrns.training.run_folder import RunFolder
 from tests.evaluation.fixed_scores import FixedScores
+from tests.inference.runs import untrained_run, write_graph
 from tests.training import stopped
 
 HAND_SET = {
@@ -37,30 +35,6 @@ HAND_SET = {
     "ids": ["<http://kg.org/A_(b)>", "http://kg.org/é", 'say "hi" \\', "100%", "ö b", "plain", "https://bad iri", "#7"],
     "labels": {"plain": "a\tlabel\r\nof two lines", "100%": 'quo"ted', "#7": "日本"},
 }
-
-
-def write_graph(folder, splits, records=(), relations=()):
-    folder.mkdir(parents=True, exist_ok=True)
-    for split, triples in splits.items():
-        text = "".join("\t".join(triple) + "\n" for triple in triples)
-        (folder / f"{split}.txt").write_text(text, encoding="utf-8")
-    for name, rows in (("entities", records), ("relations", relations)):
-        if rows:
-            text = "".join(json.dumps(row) + "\n" for row in rows)
-            (folder / f"{name}.jsonl").write_text(text, encoding="utf-8")
-    return folder
-
-
-def untrained_run(folder, dataset_folder, **options):
-    """A run folder of a model as it is initialised, weights from a seed."""
-    dataset = load_dataset(dataset_folder)
-    config = Config(dataset=str(dataset_folder), output=str(folder), model="distmult", dim=6, **options)
-    run = RunFolder(folder)
-    run.claim(config)
-    run.describe(config, dataset.entities, dataset.relations, anew=True)
-    torch.manual_seed(0)
-    run.save_weights({"model": model_of(config, len(dataset.entities), len(dataset.relations))}, 1)
-    return folder
 
 
 @pytest.fixture
