@@ -28,7 +28,7 @@ class Setting:
 
     Attributes:
         name: for people; runs: names of their folders; seeds: theirs.
-        metrics, histories: of each run; config: options of the first.
+        metrics, histories, environments: of each run; config: options of the first.
         test, valid: metric -> mean and standard deviation over seeds.
         parts: of test, of each query's mean over seeds; hits: (k, Hits@k) of the first run.
     """
@@ -38,6 +38,7 @@ class Setting:
     seeds: list[int]
     metrics: list[dict[str, Any]]
     histories: list[list[dict[str, Any]]]
+    environments: list[dict[str, Any]]
     config: dict[str, Any]
     test: dict[str, Spread]
     valid: dict[str, Spread]
@@ -161,6 +162,7 @@ def _setting(name: str, runs: list[FinishedRun]) -> Setting:
         seeds=[run.config.seed for run in runs],
         metrics=[run.metrics for run in runs],
         histories=[run.history for run in runs],
+        environments=[run.environment for run in runs],
         config=runs[0].config.model_dump(),
         test=spread("test"),
         valid=spread("valid"),

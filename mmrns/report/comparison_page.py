@@ -56,12 +56,10 @@ def in_short(comparison: Comparison) -> list[str]:
 
 
 def _verdict(difference: Difference) -> str:
-    interval = f"(95 % interval {difference.low:+.4f} to {difference.high:+.4f})"
+    said = f"MRR {difference.mean:+.4f} (95 % interval {difference.low:+.4f} to {difference.high:+.4f})"
     if difference.low <= 0 <= difference.high:
-        return f"MRR {difference.mean:+.4f} {interval}; the interval holds 0, so this test set cannot tell them apart."
-    return (
-        f"MRR {difference.mean:+.4f} {interval}; {'higher' if difference.mean > 0 else 'lower'} than chance explains."
-    )
+        return f"{said}; the interval holds 0, so this test set cannot tell them apart."
+    return f"{said}; the interval leaves 0 out."
 
 
 def _hits(comparison: Comparison) -> Chart | None:
