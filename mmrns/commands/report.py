@@ -24,18 +24,18 @@ def run(arguments: argparse.Namespace) -> None:
     """Measure, write the page, and say where it is."""
     from mmrns.report.comparison import Comparison, compare
     from mmrns.report.comparison_page import comparison_page
-    from mmrns.report.page import write_page
+    from mmrns.report.page import check_output, write_page
     from mmrns.report.run_page import run_page
     from mmrns.report.run_report import RunReport, run_report
 
     folders: list[Path] = arguments.run_folders
+    output: Path = arguments.output or (folders[0] / "report.html" if len(folders) == 1 else Path("report.html"))
+    check_output(output)
     data: RunReport | Comparison
     if len(folders) == 1:
-        output = arguments.output or folders[0] / "report.html"
         data, pictured = run_report(folders[0])
         page = run_page(data, pictured, folders[0])
     else:
-        output = arguments.output or Path("report.html")
         data = compare(folders)
         page = comparison_page(data, folders)
     write_page(page, output)

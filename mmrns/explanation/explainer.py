@@ -60,7 +60,7 @@ class Explainer:
     def sampler(self) -> MMRNS | None:
         """The run's sampler with its trained weights, or None where it does not choose by likeness alone."""
         config = self.trained.config
-        if config.objective != "sampled" or "score" in config.modalities.split(","):
+        if not config.samples or "score" in config.modalities.split(","):
             return None
         sampler = rebuild_sampler(config, self.dataset, self.features, self.trained.model)
         if not isinstance(sampler, MMRNS):

@@ -11,8 +11,9 @@ from mmrns.experiments.bootstrap import Difference
 from mmrns.report.charts import Chart, Points, dot_chart, line_chart
 from mmrns.report.comparison import Comparison
 from mmrns.report.estimates import METRICS, TITLES
+from mmrns.report.finished_run import curve, scalars
 from mmrns.report.page import render
-from mmrns.report.run_page import curve, scalars
+from mmrns.report.run_page import HARDNESS_NOTE
 
 # What is overlaid: name of the figure, scalar, title, note, in per cent.
 _CURVES = (
@@ -94,8 +95,12 @@ def _training(comparison: Comparison) -> list[Chart | None]:
     )
     for number, scalar in enumerate(logged):
         series = {setting.name: _mean_curve(setting.histories, scalar) for setting in comparison.settings}
-        charts.append(line_chart(f"hardness-{number}", scalar.removeprefix("train/").capitalize(), series, "step"))
+        charts.append(line_chart(f"hardness-{number}", _title(scalar), series, "step", note=HARDNESS_NOTE))
     return charts
+
+
+def _title(scalar: str) -> str:
+    return scalar.removeprefix("train/").replace("/", " ").capitalize()
 
 
 def _mean_curve(histories: list[list[dict[str, Any]]], scalar: str) -> Points:

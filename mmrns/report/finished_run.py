@@ -50,14 +50,16 @@ class FinishedRun:
         rank = self.ranks["rank"].to_numpy(dtype=np.float64)
         return {"mrr": 1 / rank, "mr": rank} | {f"hits@{k}": (rank <= k).astype(np.float64) for k in HITS}
 
-    def curve(self, scalar: str) -> tuple[list[int], list[float]]:
-        """Steps and values of a scalar of the history; empty where it was not logged."""
-        lines = [line for line in self.history if isinstance(line.get(scalar), int | float) and "step" in line]
-        return [int(line["step"]) for line in lines], [float(line[scalar]) for line in lines]
 
-    def scalars(self, prefix: str) -> list[str]:
-        """Names of the history's scalars that start so, in their order."""
-        return list(dict.fromkeys(name for line in self.history for name in line if name.startswith(prefix)))
+def curve(history: list[dict[str, Any]], scalar: str) -> tuple[list[float], list[float]]:
+    """Steps and values of a scalar of a history; empty where it was not logged."""
+    lines = [line for line in history if isinstance(line.get(scalar), int | float) and "step" in line]
+    return [line["step"] for line in lines], [line[scalar] for line in lines]
+
+
+def scalars(history: list[dict[str, Any]], prefix: str) -> list[str]:
+    """Names of the scalars that start so, in the order of the log."""
+    return list(dict.fromkeys(name for line in history for name in line if name.startswith(prefix)))
 
 
 def read_run(folder: Path) -> FinishedRun:

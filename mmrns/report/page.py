@@ -25,16 +25,17 @@ def render(template: str, **values: Any) -> str:
     return page.encode("utf-8", "replace").decode("utf-8")
 
 
-def write_page(page: str, path: Path) -> None:
-    """Write a page, over an older one if need be.
-
-    Raises:
-        UserError: the path is a folder, or a file that this program did not make.
-    """
+def check_output(path: Path) -> None:
+    """Raise UserError where a page cannot go: a folder, or a file that this program did not make."""
     if path.is_dir():
         raise UserError(f"--output {path}: is a folder; give a file such as {path / 'report.html'}")
     if path.exists() and _MARK.encode() not in path.read_bytes()[:2000]:
         raise UserError(f"--output {path}: is there already and was not made by mmrns report; give another name")
+
+
+def write_page(page: str, path: Path) -> None:
+    """Write a page, over an older one if need be; UserError as `check_output`."""
+    check_output(path)
     write_text(path, page)
 
 

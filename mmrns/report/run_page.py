@@ -10,12 +10,14 @@ import numpy as np
 from mmrns.explanation.pictures import overlay
 from mmrns.report.charts import Chart, dot_chart, histogram, line_chart, reliability_chart
 from mmrns.report.estimates import METRICS, TITLES, Estimate, Part
+from mmrns.report.finished_run import curve, scalars
 from mmrns.report.page import render
 from mmrns.report.run_report import Pictured, RunReport
 from mmrns.report.thumbnails import data_uri, drawing
 
 # Attention that is even within this much looks even.
 _LEAST_SPAN = 0.1
+HARDNESS_NOTE = "Mean score of what was drawn less that of uniform draws from the same pool."
 
 
 @dataclass(frozen=True)
@@ -148,17 +150,6 @@ def _part_charts(parts: list[Part]) -> list[Chart | None]:
     ]
 
 
-def curve(history: list[dict[str, Any]], scalar: str) -> tuple[list[float], list[float]]:
-    """Steps and values of a scalar of history.jsonl; empty where it was not logged."""
-    lines = [line for line in history if isinstance(line.get(scalar), int | float) and "step" in line]
-    return [line["step"] for line in lines], [line[scalar] for line in lines]
-
-
-def scalars(history: list[dict[str, Any]], prefix: str) -> list[str]:
-    """Names of the scalars that start so, in the order of the log."""
-    return list(dict.fromkeys(name for line in history for name in line if name.startswith(prefix)))
-
-
 def _training(report: RunReport) -> list[Chart | None]:
     history, selected = report.history, float(report.metrics["selection"]["step"])
     valid = {TITLES[name]: curve(history, f"valid/{name}") for name in METRICS if name != "mr"}
@@ -175,10 +166,14 @@ def _training(report: RunReport) -> list[Chart | None]:
         "true triples": curve(history, "train/score/positive"),
         "negatives": curve(history, "train/score/negative"),
     }
+    shape = {name.removeprefix("embedding/"): curve(history, name) for name in scalars(history, "embedding/")}
     note = f"The dotted line is step {selected:g}, whose weights were kept."
     return [
         line_chart("valid", "Validation", valid, "step", note=note, marked=selected),
         line_chart("loss", "Loss", losses, "step", note="Of one batch each."),
+        line_chart(
+            "shape", "Entity embeddings", shape, "step", note="Of both, lower is better (Wang and Isola, 2020)."
+        ),
         line_chart("scores", "Mean scores", scores, "step", note="The nearer the two, the harder the negatives."),
     ]
 
@@ -192,7 +187,7 @@ def _sampler(report: RunReport) -> list[Chart | None]:
             "entropy", "Entropy of the draw", entropy, "step", note="Over that of a uniform draw: 1 is uniform."
         ),
         line_chart("epsilon", "Exploration temperature ε", {"ε": curve(history, "train/epsilon")}, "step"),
-        line_chart("hardness", "Hardness", hardness, "step"),
+        line_chart("hardness", "Hardness", hardness, "step", note=HARDNESS_NOTE),
         line_chart(
             "mistakes",
             "False negatives",

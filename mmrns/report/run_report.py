@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mmrns.analysis.result import FOLDER
 from mmrns.errors import UserError
 from mmrns.explanation import Explainer
 from mmrns.explanation.pictures import EncoderView
@@ -121,12 +122,12 @@ def run_report(folder: Path) -> tuple[RunReport, Pictured]:
         negatives=negatives,
         attention=attention,
         calibration=quality,
-        analysis=_analysis(run, notes),
+        analysis=read_analysis(run, notes),
         notes=notes,
     )
     features = explainer.features if explainer else None
     view = EncoderView(features.manifest if features else {})
-    return report, Pictured(view, explainer.regions if explainer else None, run.folder.path / "analysis")
+    return report, Pictured(view, explainer.regions if explainer else None, run.folder.path / FOLDER)
 
 
 def _explainer(run: FinishedRun, notes: list[str]) -> Explainer | None:
@@ -154,18 +155,23 @@ def _calibration_quality(explainer: Explainer, notes: list[str]) -> dict[str, An
         return None
 
 
-def _analysis(run: FinishedRun, notes: list[str]) -> dict[str, Any] | None:
-    """What `mmrns analyze` left, if it looked at this checkpoint."""
-    path = run.folder.path / "analysis" / "analysis.json"
+def read_analysis(run: FinishedRun, notes: list[str]) -> dict[str, Any] | None:
+    """What `mmrns analyze` left, if it looked at this checkpoint; otherwise None, and a note."""
+    path = run.folder.path / FOLDER / "analysis.json"
+    again = f"write it again with: mmrns analyze {run.folder.path}"
     if not path.is_file():
         notes.append(f"No maps and no measures of the embeddings: mmrns analyze {run.folder.path} makes them")
         return None
     try:
-        found = read_json(path, f"write it again with: mmrns analyze {run.folder.path}")
+        found = read_json(path, again)
         if found["step"] != run.folder.saved_step():
-            raise UserError(f"{path}: is of step {found['step']}; write it again with: mmrns analyze {run.folder.path}")
-        _ = found["pictures"], found["spaces"]
-    except (UserError, KeyError, TypeError) as error:
+            raise UserError(f"{path}: is of step {found['step']}; {again}")
+        if not isinstance(found["pictures"], list) or not isinstance(found["spaces"], list):
+            raise UserError(f"{path}: is not an analysis; {again}")
+    except (KeyError, TypeError):
+        notes.append(f"No maps: {path}: is not an analysis; {again}")
+    except UserError as error:
         notes.append(f"No maps: {error}")
-        return None
-    return dict(found)
+    else:
+        return dict(found)
+    return None

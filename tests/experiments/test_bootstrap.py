@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmrns.errors import UserError
-from mmrns.experiments.bootstrap import RESAMPLES, difference_of, paired_difference
+from mmrns.experiments.bootstrap import RESAMPLES, difference_of, paired_difference, ratio_intervals
 from mmrns.experiments.results import CompactRanks
 
 TRIPLES = 200
@@ -106,3 +106,30 @@ def test_the_memory_of_resamples_is_bounded(monkeypatch):
     difference_of(np.arange(9_902) / 1e5)
     assert given["n_resamples"] == RESAMPLES == 10_000
     assert 8 * given["batch"] * 9_902 < 2**25
+
+
+def test_ratios_of_parts_are_those_of_a_loop_over_resamples():
+    rng = np.random.default_rng(4)
+    inside = rng.random((TRIPLES, 2)) < (0.9, 0.2)
+    values = rng.random((TRIPLES, 2)) * inside
+    found = ratio_intervals(values, inside.astype(float))
+    ratios = []
+    for _ in range(4000):
+        drawn = rng.integers(0, TRIPLES, TRIPLES)
+        ratios.append([sum(values[drawn, part]) / sum(inside[drawn, part]) for part in (0, 1)])
+    low, high = np.sort(ratios, axis=0)[[100, 3899]]
+    width = high - low
+    assert (
+        np.abs(found[:, 0] - low).max() < 0.06 * width.max() and np.abs(found[:, 1] - high).max() < 0.06 * width.max()
+    )
+    # The rarer part is known less well.
+    assert found[1, 1] - found[1, 0] > 1.5 * (found[0, 1] - found[0, 0])
+
+
+def test_ratios_with_nothing_below_or_no_spread():
+    ones = np.ones((TRIPLES, 1))
+    found = ratio_intervals(np.concatenate([3 * ones, 0 * ones], axis=1), np.concatenate([2 * ones, 0 * ones], axis=1))
+    assert found[0] == pytest.approx([1.5, 1.5]) and np.isnan(found[1]).all()
+    with_gaps = np.zeros((TRIPLES, 1))
+    with_gaps[0] = 1  # in about a third of the resamples, this triple is absent
+    assert ratio_intervals(with_gaps, with_gaps)[0] == pytest.approx([1, 1])

@@ -1,0 +1,90 @@
+"""Several runs side by side: settings, paired differences, and their page."""
+
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mmrns.cli import main
+from mmrns.experiments.bootstrap import difference_of
+from mmrns.report.comparison import compare
+from tests.browser import overflow
+from tests.report.test_run_page import check_reading
+
+
+@pytest.fixture(scope="module")
+def compared(other_seeds, finished_run, tmp_path_factory):
+    """The page and the data of two seeds of one setting and a run of another."""
+    page = tmp_path_factory.mktemp("compared") / "report.html"
+    folders = [*other_seeds, finished_run]
+    assert main(["report", *map(str, folders), "--output", str(page)]) == 0
+    return page, compare(folders)
+
+
+def reciprocal(folder):
+    return 1 / pd.read_parquet(folder / "ranks.parquet")["rank"].to_numpy()
+
+
+def test_seeds_are_one_setting(compared, other_seeds, finished_run):
+    _, comparison = compared
+    assert [setting.name for setting in comparison.settings] == ["uniform", "finished"]
+    uniform, mmrns = comparison.settings
+    assert uniform.seeds == [0, 1] and mmrns.seeds == [0]
+    values = [json.loads((folder / "metrics.json").read_text())["test"]["both"]["mrr"] for folder in other_seeds]
+    assert uniform.test["mrr"].mean == pytest.approx(np.mean(values))
+    assert uniform.test["mrr"].std == pytest.approx(np.std(values, ddof=1))
+    assert mmrns.test["mrr"].std is None
+    assert comparison.changed == {"sampler": ["uniform", "mmrns"]}
+
+
+def test_differences_are_paired_by_triple(compared, other_seeds, finished_run):
+    _, comparison = compared
+    gain = reciprocal(finished_run) - np.mean([reciprocal(folder) for folder in other_seeds], axis=0)
+    found = comparison.compared[0].differences["mrr"]
+    expected = difference_of(gain.reshape(2, -1).mean(axis=0))
+    assert found.mean == pytest.approx(gain.mean()) and found.mean == pytest.approx(expected.mean)
+    width = expected.high - expected.low  # two bootstraps with draws of their own
+    assert found.low == pytest.approx(expected.low, abs=0.05 * width)
+    assert found.high == pytest.approx(expected.high, abs=0.05 * width)
+    ranks = comparison.gained[0].ranks
+    assert 1 / ranks[1] > 1 / ranks[0]
+    most = np.argmax(gain)
+    row = pd.read_parquet(finished_run / "ranks.parquet").iloc[most]
+    assert (comparison.gained[0].head, comparison.gained[0].asks) == (row["head_label"], row["direction"])
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_its_page(visit, compared, width):
+    page_file, comparison = compared
+    with visit(page_file.as_uri(), width=width, dark=width == 390) as page:
+        check_reading(page)
+        for details in page.locator("details").all():
+            details.evaluate("element => element.open = true")
+        assert overflow(page) == 0
+        shown = page.locator("#results ~ table").first.locator("tbody tr").all()
+        for row, setting in zip(shown, comparison.settings, strict=True):
+            value = row.locator("data").first
+            assert float(value.get_attribute("value")) == setting.test["mrr"].mean
+        assert "uniform" in page.inner_text("section[aria-labelledby=making]")
+
+
+def test_a_run_against_itself_differs_by_nothing(finished_run, tmp_path):
+    copy = shutil.copytree(finished_run, tmp_path / "copy")
+    config = copy / "config.yaml"
+    config.write_text(config.read_text().replace("gamma: 12.0", "gamma: 11.0"))
+    comparison = compare([finished_run, copy])
+    assert [setting.name for setting in comparison.settings] == ["finished", "copy"]
+    assert all((d.mean, d.low, d.high) == (0, 0, 0) for d in comparison.compared[0].differences.values())
+    assert comparison.gained == [] and comparison.lost == []
+    assert comparison.changed == {"gamma": [12.0, 11.0]}
+
+
+def test_folders_named_by_seed_alone(finished_run, tmp_path):
+    folders = [tmp_path / "first/seed-0", tmp_path / "second/seed-0"]
+    for folder, gamma in zip(folders, ("12.0", "11.0"), strict=True):
+        shutil.copytree(finished_run, folder)
+        text = (folder / "config.yaml").read_text()
+        (folder / "config.yaml").write_text(text.replace("gamma: 12.0", f"gamma: {gamma}"))
+    assert [setting.name for setting in compare(folders).settings] == ["first", "second"]
