@@ -81,14 +81,14 @@ class Layout:
         runs = [(opened.name, number) for number, opened in enumerate(explorer.runs)]
         with gr.Blocks(title=f"{explorer.dataset.name} – mmrns", analytics_enabled=False) as blocks:
             self._view = gr.State(None)
-            gr.HTML(self.renderer.header(), elem_id="header")
+            gr.HTML(self.renderer.header(), elem_id="header", apply_default_css=False)
             with gr.Row(elem_id="body"):
                 with gr.Column(scale=1, min_width=300, elem_id="ask"):
                     self._search = self._active("search.html", "search.js", "search")
                     self._message = self._active(None, "cards.js", "message")
                     self._asks = gr.Radio(_ASKS, value="tail", label="Ask for", elem_id="asks")
                     self._relation = gr.Dropdown([], label="Relation", elem_id="relation", filterable=True)
-                    self._chosen = gr.HTML(elem_id="chosen")
+                    self._chosen = gr.HTML(elem_id="chosen", apply_default_css=False)
                 with gr.Column(scale=3, min_width=320, elem_id="shown"), gr.Tabs(selected="answers") as self._tabs:
                     with gr.Tab("Answers", id="answers"):
                         self._answers = self._active(None, "cards.js", "answers")
@@ -96,7 +96,7 @@ class Layout:
                         self._run = gr.Radio(runs, value=0, label="Explained by", visible=several, elem_id="run")
                         self._why = self._active(None, "cards.js", "why")
                     with gr.Tab("Compare", id="compare", visible=several):
-                        self._compare = gr.HTML(elem_id="compare")
+                        self._compare = gr.HTML(elem_id="compare", apply_default_css=False)
                     with gr.Tab("Map", id="map") as map_tab:
                         with gr.Row():
                             method = gr.Radio(_METHODS, value="tsne", label="Entity vectors by", elem_id="method")
@@ -110,6 +110,7 @@ class Layout:
         html = (PAGE / template).read_text(encoding="utf-8") if template else "${value}"
         return gr.HTML(
             value="",
+            apply_default_css=False,
             html_template=html,
             js_on_load=(PAGE / script).read_text(encoding="utf-8"),
             server_functions=asked_by_scripts(self.explorer),

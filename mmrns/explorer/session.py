@@ -3,6 +3,8 @@
 import threading
 from pathlib import Path
 
+import numpy as np
+
 from mmrns.errors import UserError
 from mmrns.explanation import Shown
 from mmrns.explanation.explainer import Asks
@@ -16,6 +18,8 @@ from mmrns.inference import load
 
 _METRICS = ("mrr", "hits@1", "hits@3", "hits@10")
 _COMPARED_AT_MOST = 12
+# Questions that are looked at to find the first.
+_TRIED = 30
 
 
 class UnknownName(UserError):
@@ -104,12 +108,21 @@ class Explorer:
         raise UnknownName(f"“{typed}” is not in {self.dataset.name}, and nothing is spelled like it", [])
 
     def first_question(self) -> Question:
-        """A question to start with: of the entity with a picture and the most facts, its most frequent relation."""
-        order = self._degree.argsort(descending=True, stable=True).tolist()
-        given = next((row for row in order[:200] if self.pictures.of(self.entity(row))), order[0])
-        sides: list[Asks] = ["tail", "head"]
-        asks = max(sides, key=lambda asks: len(self.runs[0].relations(asks, given)))
-        return self.question(asks, given, 0)
+        """A question to start with: among some of valid's, the one whose answers show the most.
+
+        That is held-out answers first, then pictures: of the entity that is given, and of the answers.
+        """
+        best, found = (-1, -1, -1), Question("tail", 0, 0)
+        triples = np.unique(self.dataset.valid, axis=0)
+        for head, relation, tail in triples[:: max(1, len(triples) // _TRIED)][:_TRIED].tolist():
+            question = Question("tail", head, relation)
+            answers = self.runs[0].ask(question, self._k).answers
+            shown = [self.pictures.of(answer.entity) is not None for answer in answers]
+            held_out = any(answer.known in ("valid", "test") for answer in answers)
+            worth = (int(held_out), int(self.pictures.of(self.entity(head)) is not None), sum(shown))
+            if worth > best:
+                best, found = worth, question
+        return found
 
     def question(self, asks: Asks, given: int, relation: int) -> Question:
         """A question; where `relation` makes no sense of the entity, one that does.
