@@ -1,4 +1,4 @@
-"""A headless Chromium that tests of pages share: every console error and every request to the outside fails the test."""
+"""A headless Chromium for tests of pages: every console error and every request to the outside fails the test."""
 
 import contextlib
 import shutil

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from mmrns.cli import main
+from tests.browser import browser, visit  # noqa: F401  fixtures
 from tests.tiny import train_command, write_tiny_features, write_tiny_graph
 
 

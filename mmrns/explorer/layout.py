@@ -12,7 +12,7 @@ from mmrns.explanation.explainer import Asks
 from mmrns.explorer.maps import Method
 from mmrns.explorer.render import PAGE, Renderer
 from mmrns.explorer.results import EmbeddingMap, Question
-from mmrns.explorer.session import Explorer, UnknownName
+from mmrns.explorer.session import Explorer, UnknownNameError
 
 _ASKS = [("its tails:  entity → ?", "tail"), ("its heads:  ? → entity", "head")]
 _METHODS = [("t-SNE", "tsne"), ("principal components", "pca")]
@@ -179,8 +179,7 @@ class Layout:
         return self._asked(Question(old.asks, old.given, int(relation)))
 
     def _choose_answer(self, view: View, event: gr.EventData) -> list[Any]:
-        run = getattr(event, "run", 0)
-        return self._explained(View(view.question, int(event.row), int(run) or view.run))
+        return self._explained(View(view.question, int(event.row), int(getattr(event, "run", view.run))))
 
     def _choose_run(self, view: View, run: int) -> list[Any]:
         return self._explained(View(view.question, view.answer, int(run)))
@@ -231,7 +230,7 @@ class Layout:
         return [gr.skip(), self._said(error), *[gr.skip()] * (outputs - 2)]
 
     def _said(self, error: UserError) -> str:
-        return self.renderer.message(str(error), error.near if isinstance(error, UnknownName) else [])
+        return self.renderer.message(str(error), error.near if isinstance(error, UnknownNameError) else [])
 
     def _show_map(self, view: View | None, method: Method, run: int) -> str:
         found, ready = self.explorer.map(method, int(run))

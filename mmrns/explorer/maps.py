@@ -1,5 +1,6 @@
 """Entity vectors in the plane: principal components at once, t-SNE when it is ready, kept in the run folder."""
 
+import contextlib
 import json
 from typing import Any, Literal
 
@@ -46,8 +47,9 @@ def _rows(opened: OpenRun) -> NDArray[np.int64]:
 
 
 def _pca(table: NDArray[np.float32]) -> NDArray[np.float64]:
-    found: NDArray[np.float64] = PCA(2, random_state=0).fit_transform(table).astype(np.float64)
-    return found
+    axes = min(2, *table.shape)
+    found: NDArray[np.float64] = PCA(axes, random_state=0).fit_transform(table).astype(np.float64)
+    return np.pad(found, ((0, 0), (0, 2 - axes)))  # one entity, or one dimension, has one axis
 
 
 def _kept_or_made(opened: OpenRun, table: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -57,12 +59,10 @@ def _kept_or_made(opened: OpenRun, table: NDArray[np.float32]) -> NDArray[np.flo
     kept = _kept(path, made_from)
     if kept is not None:
         return kept
-    points = _tsne(table)
-    values = {"format": _FORMAT, "made_from": made_from, "tsne": np.round(points, 4).tolist()}
-    try:
+    points = np.round(_tsne(table), 4)
+    values = {"format": _FORMAT, "made_from": made_from, "tsne": points.tolist()}
+    with contextlib.suppress(UserError):  # a run that may only be read is shown all the same
         write_text(path, json.dumps(values))
-    except UserError:
-        pass  # a run that may only be read is shown all the same
     return points
 
 

@@ -98,7 +98,7 @@ class OpenRun:
             )
             for place, (score, row) in enumerate(zip(best.values.tolist(), best.indices.tolist(), strict=True), start=1)
         ]
-        listed = list(known.values())
+        listed: list[str] = list(known.values())
         return Answers(
             run=self.name,
             question=question,

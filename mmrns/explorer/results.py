@@ -36,7 +36,7 @@ class Answered:
         known: the split that lists it; None: new.
         itself: it is the entity that is given, and train has no fact of this relation between an entity and itself.
         probability: calibrated, that a fact like this is true: of a new one as `mmrns predict --all` gives it, of a
-            held-out one with train alone known; None for a fact of train, for `itself`, and while nothing is calibrated.
+            held-out one with train alone known; None for train's, for `itself`, and while nothing is calibrated.
     """
 
     place: int
@@ -73,7 +73,7 @@ class Answers:
     given: Shown
     relation: str
     answers: list[Answered]
-    known: dict[Split, int]
+    known: dict[str, int]
     notes: list[str]
     seconds: float
 

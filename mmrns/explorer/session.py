@@ -1,4 +1,4 @@
-"""What a visitor can do, apart from how it looks: pick a question, ask one or two runs, explain, compare, look around."""
+"""What a visitor can do, apart from how it looks: ask one or two runs, see why, compare, look around."""
 
 import threading
 from pathlib import Path
@@ -22,7 +22,7 @@ _COMPARED_AT_MOST = 12
 _TRIED = 30
 
 
-class UnknownName(UserError):
+class UnknownNameError(UserError):
     """A name that is not in the graph, or that several entities share.
 
     Attributes:
@@ -92,7 +92,7 @@ class Explorer:
         """The entity whose label or id was typed.
 
         Raises:
-            UnknownName: there is none, or more than one.
+            UnknownNameError: there is none, or more than one.
         """
         typed = " ".join(typed.split())
         names = self.dataset.entities
@@ -101,11 +101,11 @@ class Explorer:
         except UserError:
             same = [row for row, label in enumerate(names.labels) if label.casefold() == typed.casefold()]
         if same:
-            raise UnknownName(f"{len(same)} entities are called “{typed}”; which one?", same[:8])
+            raise UnknownNameError(f"{len(same)} entities are called “{typed}”; which one?", same[:8])
         near = self.search(typed, 5) if typed else []
         if near:
-            raise UnknownName(f"“{typed}” is not in {self.dataset.name}. Did you mean one of these?", near)
-        raise UnknownName(f"“{typed}” is not in {self.dataset.name}, and nothing is spelled like it", [])
+            raise UnknownNameError(f"“{typed}” is not in {self.dataset.name}. Did you mean one of these?", near)
+        raise UnknownNameError(f"“{typed}” is not in {self.dataset.name}, and nothing is spelled like it", [])
 
     def first_question(self) -> Question:
         """A question to start with: among some of valid's, the one whose answers show the most.
@@ -114,7 +114,7 @@ class Explorer:
         """
         best, found = (-1, -1, -1), Question("tail", 0, 0)
         triples = np.unique(self.dataset.valid, axis=0)
-        for head, relation, tail in triples[:: max(1, len(triples) // _TRIED)][:_TRIED].tolist():
+        for head, relation, _ in triples[:: max(1, len(triples) // _TRIED)][:_TRIED].tolist():
             question = Question("tail", head, relation)
             answers = self.runs[0].ask(question, self._k).answers
             shown = [self.pictures.of(answer.entity) is not None for answer in answers]

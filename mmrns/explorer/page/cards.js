@@ -1,5 +1,7 @@
 // Whatever carries a row can be chosen.
 element.addEventListener("click", (event) => {
   const chosen = event.target.closest("[data-row]");
-  if (chosen) trigger("choose", {row: Number(chosen.dataset.row), run: Number(chosen.dataset.run || 0)});
+  if (!chosen) return;
+  const {row, run} = chosen.dataset;
+  trigger("choose", run === undefined ? {row: Number(row)} : {row: Number(row), run: Number(run)});
 });
