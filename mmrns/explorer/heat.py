@@ -1,7 +1,5 @@
 """Attention laid over an answer's pictures, ready for the page."""
 
-from functools import lru_cache
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,10 +13,11 @@ LEAST_SPAN = 0.25
 _PICTURES_AT_MOST, _RELATIONS_AT_MOST = 3, 6
 
 
-def heat_maps(explainer: Explainer, entity: Shown, attention: list[Attention]) -> tuple[list[HeatMap], float]:
+def heat_maps(
+    explainer: Explainer, view: EncoderView, entity: Shown, attention: list[Attention]
+) -> tuple[list[HeatMap], float]:
     """A map for each of the first pictures, and the span of their colours; none where tokens have no known place."""
     found = next((attended for attended in attention if attended.modality == "image"), None)
-    view = _view(explainer)
     if found is None or not found.weight_free or explainer.regions is None or not view.exact:
         return [], LEAST_SPAN
     free, guided = (explainer.regions.heat(np.asarray(weights)) for weights in (found.weight_free, found.weight_guided))
@@ -28,12 +27,12 @@ def heat_maps(explainer: Explainer, entity: Shown, attention: list[Attention]) -
     return maps, span
 
 
-def under_relations(explainer: Explainer, row: int, asked: int) -> list[RelationHeat]:
+def under_relations(explainer: Explainer, view: EncoderView, row: int, asked: int) -> list[RelationHeat]:
     """The entity's first picture under the relation asked and others that train shows it in, the most frequent first.
 
     All have the colours of one span, so that they can be compared.
     """
-    view, regions = _view(explainer), explainer.regions
+    regions = explainer.regions
     picture = next((p for file in explainer.entities[row].pictures if (p := view(file)) is not None), None)
     if picture is None or regions is None:
         return []
@@ -57,8 +56,3 @@ def _relations(explainer: Explainer, row: int, asked: int) -> list[int]:
 
 def _span(*heats: NDArray[np.float64]) -> float:
     return max(LEAST_SPAN, *(float(np.nanmax(np.abs(heat - 1))) for heat in heats))
-
-
-@lru_cache(maxsize=8)
-def _view(explainer: Explainer) -> EncoderView:
-    return EncoderView(explainer.features.manifest if explainer.features else {})

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import gradio as gr
@@ -32,6 +32,7 @@ class View:
     question: Question
     answer: int
     run: int = 0
+    unlisted: bool = False
 
 
 def theme() -> gr.themes.Base:
@@ -72,7 +73,7 @@ class Layout:
     def __init__(self, explorer: Explorer) -> None:
         self.explorer = explorer
         self.renderer = Renderer(explorer)
-        self._first = explorer.first_question()
+        self._first = explorer.first_question
 
     def build(self) -> gr.Blocks:
         """The page, ready to be served."""
@@ -88,6 +89,7 @@ class Layout:
                     self._message = self._active(None, "cards.js", "message")
                     self._asks = gr.Radio(_ASKS, value="tail", label="Ask for", elem_id="asks")
                     self._relation = gr.Dropdown([], label="Relation", elem_id="relation", filterable=True)
+                    self._unlisted = gr.Checkbox(label="leave out what train lists", elem_id="unlisted")
                     self._chosen = gr.HTML(elem_id="chosen", apply_default_css=False)
                 with gr.Column(scale=3, min_width=320, elem_id="shown"), gr.Tabs(selected="answers") as self._tabs:
                     with gr.Tab("Answers", id="answers"):
@@ -119,8 +121,8 @@ class Layout:
 
     def _wire(self, blocks: gr.Blocks, map_tab: gr.Tab, method: gr.Radio, map_run: gr.Radio) -> None:
         asked = [
-            self._view, self._message, self._asks, self._relation, self._chosen, self._answers, self._compare,
-            self._tabs,
+            self._view, self._message, self._asks, self._relation, self._unlisted, self._chosen, self._answers,
+            self._compare, self._tabs,
         ]  # fmt: skip
         explained = [self._view, self._message, self._why, self._run, self._tabs]
         view, mapped = self._view, ([self._view, method, map_run], self._map)
@@ -134,6 +136,7 @@ class Layout:
         then_explain(self._search.submit(self._submit, [view], asked, **_AT_ONCE))
         then_explain(self._asks.input(self._choose_asks, [view, self._asks], asked, **_AT_ONCE))
         then_explain(self._relation.input(self._choose_relation, [view, self._relation], asked, **_AT_ONCE))
+        then_explain(self._unlisted.input(self._choose_unlisted, [view, self._unlisted], asked, **_AT_ONCE))
         self._answers.choose(self._choose_answer, [view], explained, **_AT_ONCE)
         self._why.choose(self._choose_answer, [view], explained, **_AT_ONCE)
         self._run.input(self._choose_run, [view, self._run], explained, **_AT_ONCE)
@@ -145,7 +148,7 @@ class Layout:
     # Handlers: from what was touched to the parts that change.
 
     def _arrive(self, request: gr.Request) -> list[Any]:
-        """The first question, or that of the address: ?entity=…&relation=…&asks=head."""
+        """The first question, or that of the address: ?entity=…&relation=…&asks=head&unlisted=1."""
         parameters = request.query_params
         first = self._first
         try:
@@ -155,58 +158,66 @@ class Layout:
                 given = self.explorer.find(parameters["entity"])
             if "relation" in parameters:
                 relation = self.explorer.dataset.relations.find(parameters["relation"], "relation")
-            return self._asked(self.explorer.question(asks, given, relation))
+            return self._asked(self.explorer.question(asks, given, relation), parameters.get("unlisted") == "1")
         except UserError as error:
-            return self._asked(first, self._said(error))
+            return self._asked(first, message=self._said(error))
 
-    def _choose_entity(self, view: View, event: gr.EventData) -> list[Any]:
+    # A view is None where the server was started anew behind an open page.
+
+    def _choose_entity(self, view: View | None, event: gr.EventData) -> list[Any]:
         return self._changed(view, given=int(event.row))
 
-    def _submit(self, view: View, event: gr.EventData) -> list[Any]:
+    def _submit(self, view: View | None, event: gr.EventData) -> list[Any]:
         try:
             return self._changed(view, given=self.explorer.find(str(event.text)[:_LONGEST_NAME]))
         except UserError as error:
-            return self._refused(error, 8)
+            return self._refused(error)
 
-    def _choose_asks(self, view: View, asks: Asks) -> list[Any]:
+    def _choose_asks(self, view: View | None, asks: Asks) -> list[Any]:
         return self._changed(view, asks=asks)
 
-    def _choose_relation(self, view: View, relation: int | None) -> list[Any]:
+    def _choose_relation(self, view: View | None, relation: int | None) -> list[Any]:
         """Any relation may be asked; only a change of entity or side looks for one that makes sense."""
         if relation is None or not 0 <= int(relation) < len(self.explorer.dataset.relations):
-            return self._refused(UserError("choose one of the relations in the list"), 8)
-        old = view.question
-        return self._asked(Question(old.asks, old.given, int(relation)))
+            return self._refused(UserError("choose one of the relations in the list"))
+        old = view.question if view else self._first
+        return self._asked(Question(old.asks, old.given, int(relation)), _unlisted(view))
 
-    def _choose_answer(self, view: View, event: gr.EventData) -> list[Any]:
-        return self._explained(View(view.question, int(event.row), int(getattr(event, "run", view.run))))
+    def _choose_unlisted(self, view: View | None, unlisted: bool) -> list[Any]:
+        return self._asked(view.question if view else self._first, bool(unlisted))
 
-    def _choose_run(self, view: View, run: int) -> list[Any]:
-        return self._explained(View(view.question, view.answer, int(run)))
+    def _choose_answer(self, view: View | None, event: gr.EventData) -> list[Any]:
+        view = view or View(self._first, 0)
+        return self._explained(replace(view, answer=int(event.row), run=int(getattr(event, "run", view.run))))
 
-    def _changed(self, view: View, asks: Asks | None = None, given: int | None = None) -> list[Any]:
-        old = view.question
+    def _choose_run(self, view: View | None, run: int) -> list[Any]:
+        view = view or View(self._first, self._first.given)
+        return self._explained(replace(view, run=int(run)))
+
+    def _changed(self, view: View | None, asks: Asks | None = None, given: int | None = None) -> list[Any]:
+        old = view.question if view else self._first
         try:
-            return self._asked(
-                self.explorer.question(asks or old.asks, old.given if given is None else given, old.relation)
-            )
+            question = self.explorer.question(asks or old.asks, old.given if given is None else given, old.relation)
         except UserError as error:
-            return self._refused(error, 8)
+            return self._refused(error)
+        return self._asked(question, _unlisted(view))
 
-    def _asked(self, question: Question, message: str = "") -> list[Any]:
+    def _asked(self, question: Question, unlisted: bool = False, message: str = "") -> list[Any]:
         """Everything that a question changes."""
         explorer = self.explorer
-        answers = explorer.ask(question)
+        answers = explorer.ask(question, unlisted)
         comparison = explorer.compare(question, answers)
+        first = next(iter(answers[0].answers), None)
         labels = explorer.dataset.relations.labels
         fitting = explorer.runs[0].relations(question.asks, question.given)
         others = sorted(set(range(len(labels))) - set(fitting), key=lambda row: labels[row].casefold())
         choices = [(labels[row], row) for row in fitting] + [(f"{labels[row]} (unlikely)", row) for row in others]
         return [
-            View(question, answers[0].answers[0].row),
+            View(question, first.row if first else question.given, unlisted=unlisted),
             message,
             question.asks,
             gr.Dropdown(choices, value=question.relation),
+            unlisted,
             self.renderer.chosen(question),
             self.renderer.answers(answers),
             self.renderer.comparison(comparison) if comparison else "",
@@ -216,7 +227,7 @@ class Layout:
     def _explain_first(self, view: View | None) -> list[Any]:
         if view is None:
             return [gr.skip(), gr.skip()]
-        return self._explained(View(view.question, view.answer))[2:4]
+        return self._explained(view)[2:4]
 
     def _explained(self, view: View) -> list[Any]:
         try:
@@ -225,7 +236,7 @@ class Layout:
             return self._refused(error, 5)
         return [view, "", self.renderer.why(why), view.run, gr.Tabs(selected="why")]
 
-    def _refused(self, error: UserError, outputs: int) -> list[Any]:
+    def _refused(self, error: UserError, outputs: int = 9) -> list[Any]:
         """A message, and all else as it was."""
         return [gr.skip(), self._said(error), *[gr.skip()] * (outputs - 2)]
 
@@ -242,7 +253,7 @@ class Layout:
         types = [entity.type or "entity" for entity in shown]
         frequent = sorted(set(types), key=lambda kind: (-types.count(kind), kind))
         kinds = frequent if len(frequent) <= _COLOURS else [*frequent[: _COLOURS - 1], "other"]
-        answers = self.explorer.runs[0].ask(view.question).answers if view else []
+        answers = self.explorer.ask(view.question, view.unlisted)[0].answers if view else []
         values = {
             "key": f"{found.run} {found.method}",
             "rows": found.rows,
@@ -256,3 +267,7 @@ class Layout:
             "answers": [answer.row for answer in answers],
         }
         return json.dumps(values, ensure_ascii=False)
+
+
+def _unlisted(view: View | None) -> bool:
+    return view is not None and view.unlisted

@@ -2,6 +2,7 @@
 
 import time
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,9 @@ from mmrns.evaluation.candidates import propose
 from mmrns.evaluation.ranking import rank_triples
 from mmrns.explanation import Explainer, Shown
 from mmrns.explanation.explainer import Asks
+from mmrns.explanation.pictures import EncoderView
 from mmrns.explanation.result import Split
+from mmrns.explorer.heat import heat_maps, under_relations
 from mmrns.explorer.results import Answered, Answers, Question, Why
 from mmrns.files import read_json
 from mmrns.graph import Dataset
@@ -68,8 +71,11 @@ class OpenRun:
             self._calibration_note = f"no probabilities: {error}"
             self.calibrated = False
 
-    def ask(self, question: Question, k: int = 12) -> Answers:
+    def ask(self, question: Question, k: int = 12, unlisted: bool = False) -> Answers:
         """The k most plausible answers.
+
+        Args:
+            unlisted: leave out those that train lists.
 
         Raises:
             UserError: k below 1, or scores that are NaN.
@@ -83,20 +89,22 @@ class OpenRun:
             scores = model.score_all(queries.anchor, queries.relation, queries.direction)[0].float()
             if torch.isnan(scores).any():
                 raise UserError(f"{self.explainer.trained.run.path}: scores are NaN: the training diverged; train anew")
-            best = scores.topk(min(k, len(scores)))
+            order = torch.argsort(scores, descending=True, stable=True).tolist()
         known = self.explainer.known(queries)
-        probability = self._probabilities(question, len(best.values), known)
+        places = enumerate(order, start=1)
+        best = list(islice(((p, row) for p, row in places if not (unlisted and known.get(row) == "train")), k))
+        probability = self._probabilities(question, k, known)
         answers = [
             Answered(
                 place=place,
                 row=row,
                 entity=self.entity(row),
-                score=score,
+                score=float(scores[row]),
                 known=known.get(row),
                 itself=row == question.given and not self._loops[question.relation],
                 probability=probability.get(row),
             )
-            for place, (score, row) in enumerate(zip(best.values.tolist(), best.indices.tolist(), strict=True), start=1)
+            for place, row in best
         ]
         listed: list[str] = list(known.values())
         return Answers(
@@ -112,8 +120,6 @@ class OpenRun:
 
     def explain(self, question: Question, answer: int, top: int = 12) -> Why:
         """Why the entity of row `answer` ranks where it does as an answer."""
-        from mmrns.explorer.heat import heat_maps, under_relations  # they need the seconds that timm takes to import
-
         started = time.perf_counter()
         ends = (question.given, answer) if question.asks == "tail" else (answer, question.given)
         names = self.dataset.entities.ids
@@ -122,8 +128,8 @@ class OpenRun:
             sides=(question.asks,), top=top,
         )  # fmt: skip
         side = explanation.sides[0]
-        heat, span = heat_maps(self.explainer, side.answer, side.attention)
-        relations = under_relations(self.explainer, answer, question.relation) if heat else []
+        heat, span = heat_maps(self.explainer, self._view, side.answer, side.attention)
+        relations = under_relations(self.explainer, self._view, answer, question.relation) if heat else []
         return Why(self.name, explanation, heat, span, relations, time.perf_counter() - started)
 
     def ranks(self, question: Question, answers: list[int]) -> list[float]:
@@ -190,6 +196,10 @@ class OpenRun:
         facts = np.bincount(train[train[:, column] == given, 1], minlength=len(self.dataset.relations))
         number = HEAD if asks == "head" else TAIL
         return [row for row in np.argsort(-facts, kind="stable").tolist() if self._sensible[number, row, given]]
+
+    @cached_property
+    def _view(self) -> EncoderView:
+        return EncoderView(self.explainer.features.manifest if self.explainer.features else {})
 
     @cached_property
     def _sensible(self) -> NDArray[np.bool_]:

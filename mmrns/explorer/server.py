@@ -1,8 +1,10 @@
 """Serving the page: on loopback unless told otherwise, and nothing but what the page needs."""
 
+import asyncio
 import contextlib
 import errno
 import ipaddress
+import logging
 import os
 import socket
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -162,11 +164,22 @@ def application(explorer: Explorer, host: str = "127.0.0.1", port: int = 0) -> A
     return OnlyThePage(page, hosts)
 
 
-def serve(page: Application, bound: socket.socket) -> None:
-    """Serve until interrupted."""
+def server_of(page: Application) -> Any:
+    """A uvicorn.Server of the page, which ends within a second of being told to, and without complaint."""
     import uvicorn
 
-    # Heartbeats of open pages never end by themselves, so they are not waited for.
+    # The heartbeats of open pages never end by themselves, so they are cut off; that is no error.
     config = uvicorn.Config(page, log_level="warning", timeout_graceful_shutdown=1, ws="none")
+    logging.getLogger("uvicorn.error").addFilter(_is_no_cut)
+    return uvicorn.Server(config)
+
+
+def serve(page: Application, bound: socket.socket) -> None:
+    """Serve until interrupted."""
     with contextlib.suppress(KeyboardInterrupt):
-        uvicorn.Server(config).run(sockets=[bound])
+        server_of(page).run(sockets=[bound])
+
+
+def _is_no_cut(record: logging.LogRecord) -> bool:
+    cut = record.exc_info is not None and isinstance(record.exc_info[1], asyncio.CancelledError)
+    return not cut and "graceful shutdown exceeded" not in record.getMessage()

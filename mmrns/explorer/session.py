@@ -1,6 +1,7 @@
 """What a visitor can do, apart from how it looks: ask one or two runs, see why, compare, look around."""
 
 import threading
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -84,6 +85,8 @@ class Explorer:
 
     def _prepare(self) -> None:
         for opened in self.runs:
+            opened.explain(self.first_question, self.first_question.given)  # what is imported and built for the first
+        for opened in self.runs:
             opened.calibrate()
         for number in range(len(self.runs)):
             self._maps[number, "tsne"] = embedding_map(self.runs[number], "tsne")
@@ -107,6 +110,7 @@ class Explorer:
             raise UnknownNameError(f"“{typed}” is not in {self.dataset.name}. Did you mean one of these?", near)
         raise UnknownNameError(f"“{typed}” is not in {self.dataset.name}, and nothing is spelled like it", [])
 
+    @cached_property
     def first_question(self) -> Question:
         """A question to start with: among some of valid's, the one whose answers show the most.
 
@@ -137,9 +141,9 @@ class Explorer:
             raise UserError(f"relation {relation}: there is no such row")
         return Question(asks, given, relation if relation in fitting or not fitting else fitting[0])
 
-    def ask(self, question: Question) -> list[Answers]:
-        """The answers of each run."""
-        return [opened.ask(question, self._k) for opened in self.runs]
+    def ask(self, question: Question, unlisted: bool = False) -> list[Answers]:
+        """The answers of each run, those that train lists left out if `unlisted`."""
+        return [opened.ask(question, self._k, unlisted) for opened in self.runs]
 
     def explain(self, question: Question, answer: int, run: int = 0) -> Why:
         """An answer explained by one of the runs."""

@@ -7,11 +7,10 @@ import threading
 
 import numpy as np
 import pytest
-import uvicorn
 from PIL import Image, ImageDraw
 
 from mmrns.cli import main
-from mmrns.explorer.server import application, bind
+from mmrns.explorer.server import application, bind, server_of
 from mmrns.explorer.session import Explorer
 from mmrns.features import FeatureStore
 from mmrns.graph import load_dataset
@@ -97,10 +96,10 @@ def served(explorer):
     """Address of the explorer's page on a free port of this machine."""
     bound = bind("127.0.0.1", 0)
     port = bound.getsockname()[1]
-    server = uvicorn.Server(uvicorn.Config(application(explorer, "127.0.0.1", port), log_level="error", ws="none"))
+    server = server_of(application(explorer, "127.0.0.1", port))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]}, daemon=True)
     thread.start()
     yield f"http://127.0.0.1:{port}"
-    server.should_exit = server.force_exit = True
+    server.should_exit = True
     thread.join(10)
     bound.close()

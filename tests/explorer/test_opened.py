@@ -52,6 +52,16 @@ def test_answers_are_those_of_predict_and_marked_as_the_files_say(opened, pictur
         assert answer.mark == (known.get(answer.entity.id) or ("itself" if itself else "new"))
 
 
+@pytest.mark.parametrize("k", [1, 5, ENTITIES])
+def test_what_train_lists_can_be_left_out_and_places_stay(opened, k):
+    for question in QUESTIONS:
+        everything = opened.ask(question, ENTITIES)
+        expected = [answer for answer in everything.answers if answer.mark != "train"][:k]
+        found = opened.ask(question, k, unlisted=True)
+        assert found.answers == expected
+        assert found.known == everything.known
+
+
 def test_a_new_fact_has_the_probability_that_predict_all_gives_it(opened):
     dataset = opened.dataset
     completion = Completion(opened.explainer.trained, dataset, k=ENTITIES)

@@ -36,6 +36,9 @@ def test_a_question_is_asked_answered_explained_and_compared(visit, served, expl
         question = explorer.question("tail", given, explorer.dataset.relations.find(relation, "relation"))
         expected = explorer.ask(question)[0]
         assert shown == [answer.entity.label for answer in expected.answers]
+        # What train lists can be left out.
+        page.get_by_label("leave out what train lists").check()
+        page.wait_for_function("!document.querySelector('#answers .card.train')")
         # The other side.
         page.get_by_label("its heads").check()
         page.wait_for_function("document.querySelector('#chosen .sentence').innerText.startsWith('?')")
@@ -68,6 +71,7 @@ def test_a_bad_label_is_told_and_the_nearest_are_offered(visit, served):
         wait_for(page, "#chosen", "e59")
 
 
+@pytest.mark.slow
 def test_a_name_that_is_markup_stays_text(visit, served):
     with visit(f"{served}/?entity=e03") as page:
         wait_for(page, "#chosen", MARKUP)

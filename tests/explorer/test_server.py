@@ -2,11 +2,15 @@
 
 import importlib.util
 import re
+import signal
 import socket
+import subprocess
+import sys
 import urllib.parse
 
 import httpx
 import pytest
+from fastapi.testclient import TestClient
 
 from mmrns.cli import main
 from mmrns.errors import UserError
@@ -66,16 +70,9 @@ def test_gradio_alone_would_not_give_files_either(served, explorer, pictured_gra
     blocks = Layout(explorer).build()
     page = gradio.routes.App.create_app(blocks, app_kwargs={"docs_url": None})
     blocks.allowed_paths, blocks.blocked_paths = [], ["/"]
-    transport = httpx.ASGITransport(app=page)
-
-    async def ask(path):
-        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
-            return await client.get(f"/gradio_api/file={path}")
-
-    import asyncio
-
+    client = TestClient(page, base_url="http://127.0.0.1")
     for path in [*secrets(pictured_graph), "/etc/passwd"]:
-        assert asyncio.run(ask(path)).status_code in (403, 404)
+        assert client.get(f"/gradio_api/file={path}").status_code in (403, 404)
 
 
 @pytest.mark.parametrize(
@@ -185,3 +182,18 @@ def test_bad_input_is_one_line_and_status_2(runs, tiny_graph, finished_run, caps
     there = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "gradio" else there(name))
     assert "gradio, which is not installed; pip install 'mmrns[explore]'" in refused(["explore", run, *free], capsys)
+
+
+@pytest.mark.slow
+def test_the_command_serves_until_it_is_interrupted(runs):
+    command = [sys.executable, "-m", "mmrns", "explore", str(runs[0]), "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+        address = running.stdout.readline().split()[0]
+        assert re.fullmatch(r"http://127\.0\.0\.1:\d+", address)
+        assert httpx.get(address).status_code == 200
+        with httpx.stream("GET", f"{address}/gradio_api/heartbeat/open") as heartbeat:  # as an open page has it
+            assert heartbeat.status_code == 200
+            running.send_signal(signal.SIGINT)
+            out, err = running.communicate(timeout=30)
+    assert running.returncode == 0
+    assert (out, err) == ("", "")
