@@ -1,0 +1,1 @@
+"""The interactive page of a run: questions by label, answers, explanations, a map, and two runs side by side."""
