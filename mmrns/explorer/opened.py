@@ -26,7 +26,7 @@ from mmrns.graph import Dataset
 from mmrns.graph.answers import HEAD, TAIL, Queries
 from mmrns.graph.dataset import SPLITS
 from mmrns.inference.calibration import calibration
-from mmrns.inference.questions import loops_allowed, questions
+from mmrns.inference.questions import Questions, loops_allowed
 
 _FITTING = "probabilities are still being fitted; ask again in a moment"
 
@@ -205,7 +205,7 @@ class OpenRun:
     def _sensible(self) -> NDArray[np.bool_]:
         """(2, R, E): questions worth asking, by direction, relation and given entity."""
         asked = np.zeros((2, len(self.dataset.relations), len(self.dataset.entities)), dtype=bool)
-        for part in questions(self.dataset, "type"):
+        for part in Questions(self.dataset, "type"):
             asked[part.direction, part.relation, part.anchors] = True
         return asked
 

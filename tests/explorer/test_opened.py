@@ -66,17 +66,14 @@ def test_a_new_fact_has_the_probability_that_predict_all_gives_it(opened):
     dataset = opened.dataset
     completion = Completion(opened.explainer.trained, dataset, k=ENTITIES)
     checked = 0
-    for block in completion.blocks[::3]:
-        facts = completion.facts(block)
-        for row in range(0, len(facts.probability), 197):
-            c = facts.candidates
-            asks = "tail" if c.direction[row] == 1 else "head"
-            ends = (int(c.head[row]), int(c.tail[row]))
-            given, answer = ends if asks == "tail" else ends[::-1]
-            answers = opened.ask(Question(asks, given, int(c.relation[row])), ENTITIES).answers
+    for block in list(completion.blocks())[::3]:
+        for fact in completion.facts(block)[::197].itertuples():
+            asks = "tail" if fact.direction == 1 else "head"
+            given, answer = (fact.head, fact.tail) if asks == "tail" else (fact.tail, fact.head)
+            answers = opened.ask(Question(asks, int(given), int(fact.relation)), ENTITIES).answers
             shown = next(a for a in answers if a.row == answer)
             assert shown.mark == "new"
-            assert shown.probability == pytest.approx(facts.probability[row], rel=1e-6)
+            assert shown.probability == pytest.approx(fact.probability, rel=1e-6)
             checked += 1
     assert checked > 10
 
