@@ -22,8 +22,9 @@ from mmrns.files import read_json
 from mmrns.graph.dataset import Dataset
 from mmrns.memory import tuned_process
 
-# Options that change how fast the work is done or where it goes, not what comes out.
-_NOT_IN_FINGERPRINT = ("threads", "decoders", "output", "overwrite")
+# Options that change how fast the work is done or where it goes, not what comes out; and where texts are from, since
+# the texts themselves are part of the fingerprint.
+_NOT_IN_FINGERPRINT = ("threads", "decoders", "output", "overwrite", "text_from")
 
 
 class Encoder(Protocol):

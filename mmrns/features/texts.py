@@ -94,10 +94,12 @@ class TextEncoder:
         self.width = int(self._vectors(["x"]).shape[1])
         self.source = {**source, "pooling": "none", "split": options.text_split}
         self.source |= {"source_tokens": max(map(len, self._texts), default=0), "source_width": self.width}
-        self.source |= {"text_from": "names" if names else "records"}
         if names:
             why = "--text-from names" if options.text_from == "names" else "there is no entities.jsonl"
-            self.source["reason"] = f"an id that is a name stands for a text that is not there: {why}"
+            self.source |= {
+                "text_from": "names",
+                "reason": f"ids that are names stand for texts that are not there: {why}",
+            }
 
     def _fill_from_names(self, identifiers: list[str]) -> None:
         without = [row for row, texts in enumerate(self._texts) if not texts]

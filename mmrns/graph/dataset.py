@@ -53,6 +53,15 @@ class Dataset:
         """The (N, 3) triples of "train", "valid", "test" or "unused"."""
         return {"train": self.train, "valid": self.valid, "test": self.test, UNUSED: self.unused}[name]
 
+    def lines(self, split: str) -> list[str]:
+        """The split's triples as `head TAB relation TAB tail` (ids), in its order."""
+        return self.as_lines(self.split(split))
+
+    def as_lines(self, triples: np.ndarray) -> list[str]:
+        """(N, 3) triples as `head TAB relation TAB tail` (ids)."""
+        entities, relations = self.entities.ids, self.relations.ids
+        return [f"{entities[h]}\t{relations[r]}\t{entities[t]}" for h, r, t in triples.tolist()]
+
     def answers(self, *splits: str) -> AnswerIndex:
         """Known answers over the given splits (all that is known when none is given)."""
         return self._answers[splits or (*SPLITS, UNUSED)]

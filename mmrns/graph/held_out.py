@@ -89,17 +89,12 @@ def hold_out(dataset: Dataset, amount: float, seed: int) -> Dataset:
 
 def slice_sha256(dataset: Dataset) -> str:
     """Fingerprint of a run's valid: SHA-256 of its triples' lines (ids, tab-separated), sorted."""
-    return sha256(sorted(_lines(dataset, dataset.valid)))
+    return sha256(sorted(dataset.lines("valid")))
 
 
 def _order(dataset: Dataset, triples: Rows, seed: int) -> Rows:
-    digests = [hashlib.sha256(f"{seed}\t{line}".encode()).digest() for line in _lines(dataset, triples)]
+    digests = [hashlib.sha256(f"{seed}\t{line}".encode()).digest() for line in dataset.as_lines(triples)]
     return np.array(sorted(range(len(digests)), key=digests.__getitem__), dtype=np.int64)
-
-
-def _lines(dataset: Dataset, triples: Rows) -> list[str]:
-    entities, relations = dataset.entities.ids, dataset.relations.ids
-    return [f"{entities[head]}\t{relations[relation]}\t{entities[tail]}" for head, relation, tail in triples.tolist()]
 
 
 def _first_of_each(columns: Rows) -> Rows:

@@ -142,7 +142,7 @@ def _tokens(path: Path, flag: str, codebook: Path | None, limit: int | None) -> 
         raise UserError(f"{flag}-codebook: missing; {path.name} holds numbers of tokens, whose vectors are in a .pth")
     vectors = load_matrix(codebook, f"{flag}-codebook", (2,))
     chosen, faults = {}, []
-    for name, ids in _token_ids(path, flag).items():
+    for name, ids in read_token_ids(path, flag).items():
         if not isinstance(ids, list) or not all(type(number) is int for number in ids):
             faults.append({"entity": name, "reason": "is not a list of token ids"})
         elif any(not 0 <= number < len(vectors) for number in ids):
@@ -156,7 +156,8 @@ def _tokens(path: Path, flag: str, codebook: Path | None, limit: int | None) -> 
     return Source(path, "tokens", names, shapes, lambda number: vectors[picked[number]].astype(np.float32), faults)
 
 
-def _token_ids(path: Path, flag: str) -> dict[str, Any]:
+def read_token_ids(path: Path, flag: str) -> dict[str, Any]:
+    """The object of a .json, or of the only .json in a .zip; what it holds is not looked at."""
     try:
         if path.suffix.lower() == ".zip":
             with zipfile.ZipFile(path) as archive:
