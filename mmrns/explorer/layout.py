@@ -1,6 +1,7 @@
 """The page in Gradio: which parts there are, and what happens when one is touched. What is computed is elsewhere."""
 
 import json
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -249,9 +250,10 @@ class Layout:
 
     def _drawn(self, found: EmbeddingMap, ready: bool, view: View | None) -> str:
         """JSON that map.js draws."""
-        shown = [self.explorer.entity(row) for row in found.rows]
-        types = [entity.type or "entity" for entity in shown]
-        frequent = sorted(set(types), key=lambda kind: (-types.count(kind), kind))
+        dataset = self.explorer.dataset
+        records = (dataset.records.get(dataset.entities.ids[row], {}) for row in found.rows)
+        types = [str(record.get("type") or "entity") for record in records]
+        frequent = [kind for kind, _ in sorted(Counter(types).items(), key=lambda item: (-item[1], item[0]))]
         kinds = frequent if len(frequent) <= _COLOURS else [*frequent[: _COLOURS - 1], "other"]
         answers = self.explorer.ask(view.question, view.unlisted)[0].answers if view else []
         values = {
@@ -261,7 +263,7 @@ class Layout:
             "y": found.y,
             "kind": [kinds.index(kind) if kind in kinds else len(kinds) - 1 for kind in types],
             "kinds": kinds,
-            "labels": [entity.label for entity in shown],
+            "labels": [dataset.entities.labels[row] for row in found.rows],
             "ready": ready,
             "given": view.question.given if view else -1,
             "answers": [answer.row for answer in answers],

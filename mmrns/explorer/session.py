@@ -1,7 +1,7 @@
 """What a visitor can do, apart from how it looks: ask one or two runs, see why, compare, look around."""
 
 import threading
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -62,6 +62,7 @@ class Explorer:
         anchors = self.dataset.answers()
         self._degree.index_add_(0, anchors.queries()[:, 0], anchors.counts)
         self.search = NameSearch(self.dataset.entities, self._degree.tolist())
+        self._explained = lru_cache(maxsize=256)(lambda question, row, run: self.runs[run].explain(question, row))
         self._maps: dict[tuple[int, Method], EmbeddingMap] = {}
 
     def entity(self, row: int) -> Shown:
@@ -147,7 +148,7 @@ class Explorer:
 
     def explain(self, question: Question, answer: int, run: int = 0) -> Why:
         """An answer explained by one of the runs."""
-        return self.runs[self._run(run)].explain(question, self._row(answer))
+        return self._explained(question, self._row(answer), self._run(run))
 
     def compare(self, question: Question, answers: list[Answers]) -> Comparison | None:
         """The runs on one question; None where there is only one."""
