@@ -25,7 +25,7 @@ from mmrns.features.digests import file_sha256
 from mmrns.files import read_json, write_json
 from mmrns.graph import Dataset
 from mmrns.graph.answers import HEAD, TAIL, AnswerIndex, Queries
-from mmrns.graph.dataset import SPLITS, UNUSED
+from mmrns.graph.dataset import SPLITS, UNUSED, Split
 from mmrns.inference.questions import Ask, Questions, block_size, loops_allowed
 from mmrns.inference.trained import TrainedModel
 
@@ -109,8 +109,7 @@ def _calibrate(
     progress: bool,
 ) -> Calibration:
     relations = len(dataset.relations)
-    splits = (*SPLITS, UNUSED)
-    known = {sought: dataset.answers(*(split for split in splits if split != sought)) for sought in ("valid", "test")}
+    known = {"valid": _known_without(dataset, "valid"), "test": _known_without(dataset, "test")}
     temperature = _temperature(trained, _unknown(dataset.valid, known["valid"]), known["valid"])
     loops = loops_allowed(dataset)
     parts: list[list[Candidates]] = []
@@ -139,6 +138,14 @@ def _calibrate(
     held_out = len(_unknown(dataset.test, known["test"]))
     quality = _quality(calibrator, test, test.true_in(dataset.answers("test")), held_out)
     return Calibration(calibrator, thresholds, quality, made_from)
+
+
+def _known_without(dataset: Dataset, sought: Split) -> AnswerIndex:
+    """What the other splits know, and the unused triples that `sought` does not list: it may be cut out of them."""
+    others = [dataset.split(split) for split in SPLITS if split != sought]
+    unused = _unknown(dataset.unused, dataset.answers(sought))
+    triples = torch.from_numpy(np.concatenate([*others, unused]))
+    return AnswerIndex(triples, len(dataset.entities), len(dataset.relations))
 
 
 def _unknown(triples: NDArray[np.int64], known: AnswerIndex) -> NDArray[np.int64]:

@@ -20,6 +20,7 @@ from mmrns.errors import UserError
 from mmrns.evaluation.calibration import Calibrator, reliability
 from mmrns.evaluation.candidates import Candidates, best_facts, propose
 from mmrns.graph.answers import HEAD, TAIL, AnswerIndex
+from mmrns.graph.held_out import dataset_of
 from mmrns.graph.vocabulary import Vocabulary
 from mmrns.inference import calibration as calibration_module
 from mmrns.inference.calibration import PRECISIONS, calibration
@@ -57,7 +58,7 @@ def overlapping(tmp_path_factory):
     records = [{"id": f"e{n:02}", "type": ["bird", "tree", ""][n % 3]} for n in range(30)]
     folder = tmp_path_factory.mktemp("overlapping")
     write_graph(folder / "graph", splits, records)
-    untrained_run(folder / "run", folder / "graph")
+    untrained_run(folder / "run", folder / "graph", validation="published")
     return folder
 
 
@@ -195,6 +196,26 @@ def test_calibration_asks_for_each_held_out_split_alone(overlapping_run, overlap
     assert found.quality["errors"]["observed"] == expected > 30
     curve = found.quality["precision_at"]
     assert all(row["recall"] == pytest.approx(row["precision"] * row["k"] / found.quality["held_out"]) for row in curve)
+
+
+def test_a_slice_held_out_of_train_calibrates_where_valid_is_broken(overlapping, tmp_path):
+    """The valid.txt that the slice stands in for is known, but for what is in the slice itself or in test."""
+    trained = load(untrained_run(tmp_path / "run", overlapping / "graph", validation="held-out", held_out=0.2))
+    dataset = dataset_of(trained.config)
+    train, valid, test, unused = (
+        {tuple(row) for row in dataset.split(split).tolist()} for split in ("train", "valid", "test", "unused")
+    )
+    assert unused & valid
+    assert unused & test
+    for sought, others, facts in (("valid", train | test, valid), ("test", train | valid, test)):
+        index = calibration_module._known_without(dataset, sought)
+        listed = set()
+        for row, (anchor, relation, direction) in enumerate(index.queries().tolist()):
+            answers = index.pairs(torch.tensor([row]))[1].tolist()
+            listed |= {(anchor, relation, a) if direction == TAIL else (a, relation, anchor) for a in answers}
+        assert listed == others | (unused - facts)
+    assert not valid & (train | test)  # so that all of the slice is sought
+    assert calibration(trained, dataset).quality["held_out"] == len(test - train - valid)
 
 
 def test_the_temperature_makes_held_out_answers_likeliest(overlapping_run, overlapping):
@@ -555,7 +576,7 @@ def test_too_few_valid_facts_and_no_graph_are_said(tmp_path, overlapping_run, ov
     graph = shutil.copytree(overlapping / "graph", tmp_path / "graph")
     shutil.copy(graph / "train.txt", graph / "valid.txt")  # nothing of valid is unknown
     dataset = load_dataset(graph)
-    run = untrained_run(tmp_path / "few", graph)
+    run = untrained_run(tmp_path / "few", graph, validation="published")
     assert len(dataset.valid)
     for options, status in (([], 2), (["--calibration", "none"], 0)):
         assert main(["predict", str(run), "--all", *options]) == status

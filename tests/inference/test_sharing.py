@@ -79,7 +79,7 @@ def test_pushed_to_the_hub_and_loaded_from_there(hub, run, capsys, tmp_path):
     said = json.loads(capsys.readouterr().out)
     assert [answer["id"] for answer in said] == [answer.id for answer in trained.predict(head="e07", relation="r2")]
     assert main(["predict", "someone/tiny-transe", "--all"]) == 2
-    assert re.match(r"mmrns predict: --output: missing; the model is not in a folder here", capsys.readouterr().err)
+    assert re.search(r"\nmmrns predict: --output: missing; the model is not in a folder here", capsys.readouterr().err)
     assert not (tmp_path / "someone").exists()
     # From the cache, when the hub has gone.
     hub.close()
