@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import mmrns.losses
+from mmrns.analysis.guide import GUIDES
 from mmrns.config import Config, flag, options_by_section
 from mmrns.features.options import ExtractOptions, flag_of
 from mmrns.negatives import NegativeSampler
@@ -136,6 +137,14 @@ def _demo() -> str:
     return (ROOT / "results" / "demo" / "results.md").read_text(encoding="utf-8").strip()
 
 
+def measures() -> str:
+    """The measures of mmrns analyze: when each is a concern, and what helps."""
+    rows = [
+        [f"`{name}`", guide.title, guide.better, guide.limit, guide.poor, guide.remedy] for name, guide in GUIDES.items()
+    ]
+    return table(["name", "measure", "better", "a concern", "which means", "what helps"], rows)
+
+
 PARTS: dict[str, Callable[[], str]] = {
     "demo": _demo,
     "models": lambda: _choices("mmrns.scoring", ScoringFunction),
@@ -145,6 +154,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "extract_options": extract_options,
     "commands": commands,
     "layers": layers,
+    "measures": measures,
 }
 
 
