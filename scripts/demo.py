@@ -1,7 +1,7 @@
 """`make demo`: features from real pictures and texts, then uniform against MMRNS on PictoKG, in minutes.
 
 Both samplers train the same model with the same options, steps and negatives (configs/pictokg/demo.yaml); further
-seeds run while the time allows. Everything printed comes from the run folders below checkpoints/demo.
+seeds run while the time allows. Everything printed comes from the run folders below checkpoints/demo, and so do the pages written at the end.
 """
 
 import argparse
@@ -21,6 +21,7 @@ from mmrns.report.tables import markdown_table
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = ROOT / "configs" / "pictokg" / "demo.yaml"
 RUNS = ROOT / "checkpoints" / "demo"
+PAGE = RUNS / "report.html"
 PUBLISHED = ROOT / "results" / "demo"
 SAMPLERS = ("uniform", "mmrns")
 METRICS = ("mrr", "hits@1", "hits@3", "hits@10")
@@ -70,6 +71,10 @@ def main() -> None:
         publish(seeds, report)
     say("What the MMRNS model answers to: which are the official languages of Switzerland?")
     mmrns("predict", str(run_folder("mmrns", 0)), "--head", "Switzerland", "--relation", "official language", "-k", "6")
+    say("Pages to look at: maps of the embeddings, hard negatives, best and worst queries; both samplers side by side")
+    mmrns("analyze", str(run_folder("mmrns", 0)), quiet=True)
+    mmrns("report", str(run_folder("mmrns", 0)))
+    mmrns("report", *(str(run_folder(sampler, seed)) for sampler in SAMPLERS for seed in seeds), "--output", str(PAGE))
     print(f"\n{(time.monotonic() - started) / 60:.1f} minutes. Runs and metrics.json: {RUNS}")
 
 
