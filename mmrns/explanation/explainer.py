@@ -50,7 +50,7 @@ class Explainer:
         self.notes: list[str] = []
         if self.sampler is None:
             self.notes.append(
-                f"no sampler to explain: {self.trained.config.sampler} does not choose negatives by likeness; "
+                f"no sampler to explain: {self.trained.config.sampler} does not choose negatives by likeness alone; "
                 "ranks are still shown"
             )
         elif self.sampler.attention is None:

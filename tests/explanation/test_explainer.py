@@ -246,14 +246,16 @@ def test_k_below_one_is_refused(explainer):
         explainer.explain("e00", "r0", "e01", top=0)
 
 
-def test_a_uniform_run_has_no_sampler_to_explain_and_still_ranks(tiny_graph, tmp_path, capsys):
-    assert main(train_command(tiny_graph, tmp_path / "run", "uniform", steps=2)) == 0
+@pytest.mark.parametrize("sampler", ["uniform", "mmrns"])
+def test_a_run_that_does_not_draw_by_likeness_alone_has_no_sampler_to_explain(sampler, tiny_graph, tmp_path, capsys):
+    options = {"steps": 2, "modalities": "structure,score"}  # of which the uniform sampler makes no use
+    assert main(train_command(tiny_graph, tmp_path / "run", sampler, **options)) == 0
     capsys.readouterr()
     argv = ["explain", str(tmp_path / "run"), "--head", "e00", "--relation", "r0", "--tail", "e01"]
     assert main([*argv, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["notes"] == [
-        "no sampler to explain: uniform does not choose negatives by likeness; ranks are still shown"
+        f"no sampler to explain: {sampler} does not choose negatives by likeness alone; ranks are still shown"
     ]
     assert [(side["sampling"], side["attention"]) for side in found["sides"]] == [(None, [])] * 2
     assert all(1 <= side["rank"] <= ENTITIES for side in found["sides"])
