@@ -1,5 +1,6 @@
 """A graph with pictures and hostile names, runs that were trained on it, and their pages. Nobody writes into them."""
 
+import contextlib
 import json
 import shutil
 
@@ -62,10 +63,11 @@ def pictured_graph(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def pictured_run(pictured_graph, tmp_path_factory):
-    """An MMRNS run on it, looked at by `mmrns report`; report.html is in its folder."""
+    """An MMRNS run on it, looked at by `mmrns report --json`; report.html and what was printed are in its folder."""
     folder = tmp_path_factory.mktemp("runs") / "run <b>one</b>"
     assert main(train_command(pictured_graph, folder, "mmrns")) == 0
-    assert main(["report", str(folder)]) == 0
+    with (folder / "printed.json").open("w") as printed, contextlib.redirect_stdout(printed):
+        assert main(["report", str(folder), "--json"]) == 0
     return folder
 
 

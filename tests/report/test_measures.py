@@ -147,6 +147,7 @@ def test_drawings_take_the_page_s_colours_and_share_no_ids():
         seen |= set(ids)
         words = "".join(root.itertext())
         assert "<script>document.title" in words and "mathdefault" not in words
+    assert line_chart("one", "t", series, "x").svg == charts[0].svg  # the same again
     assert len(charts[0].rows) == 3 and charts[1].rows[1][1] == "40.000%"
 
 
