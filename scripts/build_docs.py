@@ -140,7 +140,8 @@ def _demo() -> str:
 def measures() -> str:
     """The measures of mmrns analyze: when each is a concern, and what helps."""
     rows = [
-        [f"`{name}`", guide.title, guide.better, guide.limit, guide.poor, guide.remedy] for name, guide in GUIDES.items()
+        [f"`{name}`", guide.title, guide.better, guide.limit, guide.poor, guide.remedy]
+        for name, guide in GUIDES.items()
     ]
     return table(["name", "measure", "better", "a concern", "which means", "what helps"], rows)
 
