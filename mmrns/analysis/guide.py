@@ -49,7 +49,7 @@ class Guide:
 _MORE_TRAINING = "train longer, check that valid MRR still rises, or try another --dim or --learning-rate"
 _SPREAD = "more or harder negatives, less --regularization, a larger --gamma, or a smaller --initial-range"
 _FEATURES = "another encoder (mmrns extract --image-encoder, --text-encoder), or finer pooling"
-_OBJECTIVE = "another scoring function or objective: this one does not ask for it"
+_OBJECTIVE = "train longer where the scoring function is a translation (TransE); others do not ask for offsets"
 
 GUIDES: dict[str, Guide] = {
     "alignment": Guide(

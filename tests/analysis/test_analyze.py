@@ -4,6 +4,7 @@ import json
 import math
 import re
 import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -219,6 +220,19 @@ def test_neighbours_in_the_space_are_neighbours_in_the_plane():
     groups = 20 * np.eye(8)[np.repeat([0, 1, 2], 15)] + rng.standard_normal((45, 8))
     for points in maps(groups, 0).values():
         assert silhouette_score(np.array(points), np.repeat([0, 1, 2], 15)) > 0.6
+
+
+def test_umap_is_drawn_where_it_is_installed(tmp_path, monkeypatch):
+    (tmp_path / "umap.py").write_text(
+        "class UMAP:\n"
+        "    def __init__(self, random_state): self.seed = random_state\n"
+        "    def fit_transform(self, vectors): return vectors[:, :2] + self.seed\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    points = maps(np.random.default_rng(0).standard_normal((20, 4)), 3)
+    assert set(points) == {"pca", "tsne", "umap"}
+    np.testing.assert_allclose(points["umap"], np.array(points["pca"]) + 3, atol=1e-3)
+    sys.modules.pop("umap", None)
 
 
 def test_the_projector_gets_vectors_labels_types_and_pictures(finished_run, tiny_graph, tmp_path):
