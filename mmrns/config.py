@@ -195,6 +195,12 @@ class Config(BaseModel):
         "Optimisation", "constant", "learning-rate schedule after warm-up, over all steps, for both groups"
     )
     warmup_steps: int = _option("Optimisation", 0, "steps over which the learning rate rises linearly from 0", ge=0)
+    sparse: Literal["auto", "always", "never"] = _option(
+        "Optimisation",
+        "auto",
+        "update only those rows of the entity table that a step uses (docs/scale.md says how this differs for Adam); "
+        "auto: for tables of more than 2^25 numbers, in one process, with --objective sampled",
+    )
     clip_gradient: float = _option("Optimisation", 0.0, "clip the gradient's 2-norm at this; 0: do not clip", ge=0)
 
     # --- the run
@@ -247,6 +253,12 @@ class Config(BaseModel):
         "Evaluation", "mrr", "metric of valid, both directions, that selects the checkpoint"
     )
     patience: int = _option("Evaluation", 0, "stop after this many validations without improvement; 0: never", ge=0)
+    eval_queries: int = _option(
+        "Evaluation",
+        0,
+        "rank at most this many triples of valid and of test at the end, a sample that all runs share; 0: all",
+        ge=0,
+    )
     eval_memory_mb: int = _option("Evaluation", 256, "memory that scoring all entities may use at once", gt=0)
     checkpoint_every: int = _option(
         "Evaluation", 0, "steps between saved training states; 0: at every validation", ge=0
@@ -297,6 +309,10 @@ class Config(BaseModel):
             raise ValueError(
                 f"--patience {self.patience}: stops where valid says so, which is a selection; drop it, or give "
                 "--selection best"
+            )
+        if self.sparse == "always" and self.objective != "sampled":
+            raise ValueError(
+                f"--sparse always: --objective {self.objective} uses every row at every step; drop it, or use sampled"
             )
         if self.samples and self.sampler == "mmrns" and 0 < self.pool_size < self.pool_negatives:
             raise ValueError(

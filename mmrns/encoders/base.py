@@ -26,6 +26,10 @@ class EntityEncoder(nn.Module, ABC):
 
     uses_features: ClassVar[bool] = False
     """Features are kept as buffers `input_<modality>` (E, D) and asked for at construction."""
+    takes_sparse: ClassVar[bool] = False
+    """`forward` reads the table through `table_rows` alone, so that `sparse` may be set."""
+    sparse: bool = False
+    """The table's gradient is a sparse tensor of the rows that were looked up."""
 
     def __init__(
         self, num_entities: int, width: int, initial_range: float, inputs: Mapping[str, Tensor] | None = None
@@ -57,21 +61,34 @@ class EntityEncoder(nn.Module, ABC):
         # F.embedding, not indexing: its backward is several times faster on CPU.
         return F.embedding(rows, self.everything())
 
+    def table_rows(self, rows: Tensor) -> Tensor:
+        """Rows (...) of the table: (..., width)."""
+        return F.embedding(rows, self.table, sparse=self.sparse)
+
     def gathered(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Vectors (U, width) that hold those of entity rows (...), each once, and the places (...) of the rows there.
 
         Where the rows are as many as the entities, all vectors as they are; else those of the distinct rows, so that
         nothing grows with the graph. Finding the distinct ones waits for a GPU: this is for the CPU.
         """
-        if rows.numel() >= len(self.table):
+        if rows.numel() >= len(self.table) and not self.sparse:
             return self.everything(), rows
         distinct, places = torch.unique(rows, return_inverse=True)
         return self(distinct), places
 
 
-def entity_inputs(features: FeatureStore | None) -> dict[str, Tensor]:
-    """The mean of each entity's present tokens: modality -> (E, D) float32, zero where it has none."""
-    return {name: features.mean_tokens(name) for name in features.modalities} if features else {}
+def entity_inputs(features: FeatureStore | None, encoder: str) -> dict[str, Tensor]:
+    """What an encoder is given of the features: modality -> (E, D) float32, the mean of each entity's present tokens.
+
+    Zero where an entity has none. Nothing is read for an encoder that takes no features.
+
+    Args:
+        features: of the dataset; None: it has none.
+        encoder: a choice of `mmrns list encoders`, or module:Class.
+    """
+    if not features or not find("--encoder", encoder, "mmrns.encoders", EntityEncoder).uses_features:
+        return {}
+    return {name: features.mean_tokens(name) for name in features.modalities}
 
 
 def build_encoder(

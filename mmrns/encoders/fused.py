@@ -17,6 +17,7 @@ class Fused(EntityEncoder):
     """
 
     uses_features = True
+    takes_sparse = True
 
     def __init__(
         self,
@@ -37,9 +38,9 @@ class Fused(EntityEncoder):
         return self._added(self.table, self.inputs)
 
     def forward(self, rows: Tensor) -> Tensor:
-        if rows.numel() >= len(self.table):
+        if rows.numel() >= len(self.table) and not self.sparse:
             return super().forward(rows)
-        return self._added(F.embedding(rows, self.table), {m: F.embedding(rows, x) for m, x in self.inputs.items()})
+        return self._added(self.table_rows(rows), {m: F.embedding(rows, x) for m, x in self.inputs.items()})
 
     def _added(self, vectors: Tensor, inputs: Mapping[str, Tensor]) -> Tensor:
         for name, features in inputs.items():

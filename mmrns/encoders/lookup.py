@@ -1,6 +1,5 @@
 """Structure alone."""
 
-import torch.nn.functional as F
 from torch import Tensor
 
 from mmrns.encoders.base import EntityEncoder
@@ -9,8 +8,10 @@ from mmrns.encoders.base import EntityEncoder
 class Lookup(EntityEncoder):
     """An entity's vector is its row of the trained table."""
 
+    takes_sparse = True
+
     def everything(self) -> Tensor:
         return self.table
 
     def forward(self, rows: Tensor) -> Tensor:
-        return F.embedding(rows, self.table)
+        return self.table_rows(rows)

@@ -41,17 +41,45 @@ class AnswerIndex:
         """Index (N, 3) int64 triples in both directions; duplicates count once."""
         self.num_entities = num_entities
         self.num_relations = num_relations
-        keys = torch.cat([self._keys(Queries.of(triples, direction)) for direction in (HEAD, TAIL)])
-        answers = torch.cat([triples[:, 0], triples[:, 2]])
-        pairs = torch.unique(keys * num_entities + answers)  # sorted by query, then by answer
+        pairs = self._distinct_pairs(triples)
         self.answers = pairs % num_entities
-        self.query_keys, self.counts = torch.unique_consecutive(pairs // num_entities, return_counts=True)
-        self.offsets = self.counts.cumsum(0) - self.counts
-        row = torch.repeat_interleave(torch.arange(len(self.counts), device=pairs.device), self.counts)
-        position = torch.arange(len(pairs), device=pairs.device) - self.offsets[row]
-        # Two sorted arrays that make membership and complement look-ups one binary search each.
-        self._row_answer = row * num_entities + self.answers
-        self._row_gap = row * (num_entities + 1) + self.answers - position
+        pairs //= num_entities
+        self.query_keys, counts = torch.unique_consecutive(pairs, return_counts=True)
+        del pairs
+        # One place more than there are queries, for "no known answer".
+        self._counts = torch.cat([counts, counts.new_zeros(1)])
+        self._offsets = self._counts.cumsum(0) - self._counts
+        row = torch.repeat_interleave(torch.arange(len(counts), device=counts.device), counts)
+        # Two sorted arrays that make membership and complement look-ups one binary search each. They, and what is
+        # needed to make them, are as long as the triples twice over: hence the sums in place.
+        self._row_answer = (row * num_entities).add_(self.answers)
+        gap = torch.arange(len(row), device=row.device).neg_().add_(self._offsets[row])  # minus the place in the row
+        self._row_gap = gap.add_(row).add_(self._row_answer)
+
+    def _distinct_pairs(self, triples: Tensor) -> Tensor:
+        """(query, answer) as one number each, sorted by query, then by answer; each once."""
+        count = len(triples)
+        pairs = triples.new_empty(2 * count)
+        for part, direction in enumerate((HEAD, TAIL)):
+            queries = Queries.of(triples, direction)
+            into = pairs[part * count : (part + 1) * count]
+            torch.mul(self._keys(queries), self.num_entities, out=into)
+            into += queries.answer
+        if pairs.device.type == "cpu":
+            pairs.numpy().sort()  # in place, and several times faster than torch's sort
+        else:
+            pairs = pairs.sort().values
+        return torch.unique_consecutive(pairs)
+
+    @property
+    def counts(self) -> Tensor:
+        """(Q,) known answers of every query, in row order."""
+        return self._counts[:-1]
+
+    @property
+    def offsets(self) -> Tensor:
+        """(Q,) where in `answers` those of each query begin, in row order."""
+        return self._offsets[:-1]
 
     def to(self, device: torch.device) -> "AnswerIndex":
         """This index on `device`."""
@@ -63,9 +91,10 @@ class AnswerIndex:
         directed = queries.relation + queries.direction * self.num_relations
         return directed * self.num_entities + queries.anchor
 
-    def queries(self) -> Tensor:
-        """(Q, 3) anchor, relation and direction of every query with an answer, in row order."""
-        directed, anchor = self.query_keys // self.num_entities, self.query_keys % self.num_entities
+    def queries(self, rows: Tensor | None = None) -> Tensor:
+        """(Q, 3) anchor, relation and direction of the queries in `rows`; without it of all that have an answer."""
+        keys = self.query_keys if rows is None else self.query_keys[rows]
+        directed, anchor = keys // self.num_entities, keys % self.num_entities
         relation, direction = directed % self.num_relations, directed // self.num_relations
         return torch.stack([anchor, relation, direction], dim=1)
 
@@ -80,13 +109,13 @@ class AnswerIndex:
 
     def count(self, rows: Tensor) -> Tensor:
         """(B,) number of known answers."""
-        return torch.cat([self.counts, self.counts.new_zeros(1)])[rows]
+        return self._counts[rows]
 
     def pairs(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """All known answers of the rows, flat: (K,) position in `rows`, (K,) entity id."""
         count = self.count(rows)
         position = torch.repeat_interleave(torch.arange(len(rows), device=rows.device), count)
-        start = torch.cat([self.offsets, self.offsets.new_zeros(1)])[rows]
+        start = self._offsets[rows]
         within = torch.arange(len(position), device=rows.device) - (count.cumsum(0) - count)[position]
         return position, self.answers[start[position] + within]
 
@@ -104,7 +133,7 @@ class AnswerIndex:
         Exact and without rejection: answer i of a row, a_i, has a_i - i non-answers below it, so the r-th non-answer
         is r plus the number of i with a_i - i <= r. Ranks must lie below num_entities - count(rows).
         """
-        start = torch.cat([self.offsets, self.offsets.new_full((1,), len(self.answers))])[rows][:, None]
+        start = self._offsets[rows][:, None]
         wanted = rows[:, None] * (self.num_entities + 1) + ranks
         return ranks + torch.searchsorted(self._row_gap, wanted, right=True) - start
 
@@ -118,4 +147,4 @@ class AnswerIndex:
         uniform = torch.rand(len(rows), 1, generator=generator, device=rows.device)
         start = (uniform * count).long().clamp_max(count - 1)
         step = torch.arange(number, device=rows.device)
-        return self.answers[self.offsets[rows][:, None] + (start + step) % count], step < count
+        return self.answers[self._offsets[rows][:, None] + (start + step) % count], step < count

@@ -191,7 +191,10 @@ def evaluate(run: str | Path, split: Literal["valid", "test"] = "test") -> dict[
     device = torch.device("cuda" if config.device != "cpu" and torch.cuda.is_available() else "cpu")
     features = open_features(dataset, config, device)
     known = dataset.answers().to(device)
-    metrics, table = evaluate_split(trained.model.to(device), dataset, split, known, features, config.eval_memory_mb)
+    model = trained.model.to(device)
+    metrics, table = evaluate_split(
+        model, dataset, split, known, features, config.eval_memory_mb, config.eval_queries
+    )
     with atomic_path(trained.run.ranks_file(split)) as temporary:
         table.to_parquet(temporary, index=False)
     return metrics

@@ -20,6 +20,7 @@ from mmrns.config import Config
 from mmrns.errors import DivergedError, StoppedError, UserError
 from mmrns.evaluation import evaluate_split, rank_triples, ranking_metrics
 from mmrns.evaluation.geometry import EmbeddingCourse
+from mmrns.evaluation.sample import SAMPLE_SEED, sampled_triples
 from mmrns.features import FeatureStore
 from mmrns.files import atomic_path, read_json, write_json
 from mmrns.graph import Dataset, load_dataset
@@ -30,7 +31,7 @@ from mmrns.training.base import Objective
 from mmrns.training.batches import Batches, derived_seed, total_steps
 from mmrns.training.history import History
 from mmrns.training.objective import build_objective
-from mmrns.training.optimizer import build_optimizer, build_schedule
+from mmrns.training.optimizer import build_optimizer, build_schedule, clip_gradients, gradient_values, sparse_table
 from mmrns.training.run_folder import RunFolder
 from mmrns.training.state import Progress, load_state, save_state
 
@@ -91,6 +92,7 @@ def train(
     checkpoint_every = config.checkpoint_every or valid_every
     batches = Batches(len(examples), config.batch_size, config.seed)
 
+    model.entities.sparse = sparse_table(config, model.entities, accelerator.num_processes)
     optimizer = build_optimizer(config, plain)
     schedule = build_schedule(config, optimizer, steps)
     objective, optimizer = accelerator.prepare(plain, optimizer)
@@ -137,7 +139,8 @@ def train(
             accelerator.backward(result.loss)
             norms = _gradient_norms(plain) if measure and log else {}
             if config.clip_gradient:
-                accelerator.clip_grad_norm_(objective.parameters(), config.clip_gradient)
+                accelerator.unscale_gradients()
+                clip_gradients(objective.parameters(), config.clip_gradient)
             optimizer.step()
             schedule.step()
             optimizer.zero_grad(set_to_none=True)
@@ -209,7 +212,9 @@ def finish(
     known = dataset.answers().to(device)
     parts = {}
     for split in ("valid", "test"):
-        parts[split], table = evaluate_split(model, dataset, split, known, features, config.eval_memory_mb)
+        parts[split], table = evaluate_split(
+            model, dataset, split, known, features, config.eval_memory_mb, config.eval_queries
+        )
         with atomic_path(run.ranks_file(split)) as temporary:
             table.to_parquet(temporary, index=False)
     metrics = _course(config, progress, dataset) | {
@@ -252,6 +257,9 @@ def _protocol(config: Config, dataset: Dataset) -> dict[str, Any]:
         "ties": "mean",
         "validation": config.validation,
     }
+    sampled = {s: len(dataset.split(s)) for s in ("valid", "test") if 0 < config.eval_queries < len(dataset.split(s))}
+    if sampled:
+        said["sample"] = {"triples": config.eval_queries, "seed": SAMPLE_SEED, "of": sampled}
     if config.validation == "held-out":
         said["held_out"] = {
             "triples": len(dataset.valid),
@@ -286,10 +294,7 @@ def open_features(dataset: Dataset, config: Config, device: torch.device) -> Fea
 
 def _validate(model: Any, dataset: Dataset, config: Config, accelerator: Accelerator) -> dict[str, float]:
     """Metrics of valid, both directions, on all of it or on the first --valid-queries triples of a seeded shuffle."""
-    triples = dataset.valid
-    if 0 < config.valid_queries < len(triples):
-        generator = torch.Generator().manual_seed(derived_seed(config.seed, 2))
-        triples = triples[torch.randperm(len(triples), generator=generator)[: config.valid_queries].numpy()]
+    triples = sampled_triples(dataset.valid, config.valid_queries, derived_seed(config.seed, 2))
     known = dataset.answers().to(accelerator.device)
     return ranking_metrics(rank_triples(model, triples, known, config.eval_memory_mb))
 
@@ -298,7 +303,7 @@ def _gradient_norms(objective: Objective) -> dict[str, float]:
     """2-norm of the gradient of the model's and of the sampler's parameters."""
     norms = {}
     for name, module in (("model", objective.model), ("sampler", objective.sampler)):
-        gradients = [p.grad for p in module.parameters() if p.grad is not None]
+        gradients = gradient_values(module.parameters())
         if gradients:
             norms[f"gradient_norm/{name}"] = float(torch.nn.utils.get_total_norm(gradients))
     return norms

@@ -22,7 +22,7 @@ def build_objective(config: Config, dataset: Dataset, features: FeatureStore | N
         UserError: an unknown model or sampler, or options that do not fit it or the graph.
     """
     answers = dataset.answers("train").to(device)
-    model = model_of(config, len(dataset.entities), len(dataset.relations), entity_inputs(features))
+    model = model_of(config, len(dataset.entities), len(dataset.relations), entity_inputs(features, config.encoder))
     examples = len(dataset.train) if config.objective == "sampled" else len(answers.query_keys)
     context = SamplerContext(
         answers, features, model.entities.width, model.relations.embedding_dim, total_steps(config, examples)

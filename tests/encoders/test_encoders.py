@@ -57,7 +57,7 @@ def test_fused_adds_a_map_of_centred_features_of_equal_length():
 
 def test_mean_tokens_are_a_plain_mean_over_present_tokens(tiny_graph):
     features = FeatureStore.open(load_dataset(tiny_graph))
-    for name, vectors in entity_inputs(features).items():
+    for name, vectors in entity_inputs(features, "fused").items():
         tokens, present = features.gather(name, torch.arange(len(vectors)))
         for entity in range(len(vectors)):
             mine = tokens[entity][present[entity]]
