@@ -1,7 +1,8 @@
 """`make demo`: features from real pictures and texts, then uniform against MMRNS on PictoKG, in minutes.
 
 Both samplers train the same model with the same options, steps and negatives (configs/pictokg/demo.yaml); further
-seeds run while the time allows. Everything printed comes from the run folders below checkpoints/demo, and so do the pages written at the end.
+seeds run while the time allows. Everything printed comes from the run folders below checkpoints/demo, and so do the
+pages that are written at the end.
 """
 
 import argparse

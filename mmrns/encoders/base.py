@@ -86,7 +86,8 @@ def entity_inputs(features: FeatureStore | None, encoder: str) -> dict[str, Tens
         features: of the dataset; None: it has none.
         encoder: a choice of `mmrns list encoders`, or module:Class.
     """
-    if not features or not find("--encoder", encoder, "mmrns.encoders", EntityEncoder).uses_features:
+    encoder_class: type[EntityEncoder] = find("--encoder", encoder, "mmrns.encoders", EntityEncoder)
+    if not features or not encoder_class.uses_features:
         return {}
     return {name: features.mean_tokens(name) for name in features.modalities}
 
