@@ -5,8 +5,8 @@ from numpy.typing import NDArray
 
 from mmrns.explanation import Attention, Explainer, Shown
 from mmrns.explanation.pictures import EncoderView, Pixels, overlay
-from mmrns.explorer.pictures import data_uri
 from mmrns.explorer.results import HeatMap, RelationHeat
+from mmrns.report.thumbnails import data_uri
 
 # Attention that is even within this much looks even.
 LEAST_SPAN = 0.25

@@ -52,7 +52,7 @@ def asked_by_scripts(explorer: Explorer) -> list[Callable[..., Any]]:
     """What the scripts ask for while somebody types or points; a script calls each by its name."""
 
     def picture(row: int) -> str | None:
-        return explorer.pictures.of(explorer.entity(int(row)))
+        return explorer.picture(int(row))
 
     def suggest(typed: str) -> list[dict[str, Any]]:
         rows = explorer.search(str(typed)[:_LONGEST_NAME])

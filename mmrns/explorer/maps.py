@@ -2,13 +2,14 @@
 
 import contextlib
 import json
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.decomposition import PCA
-from sklearn.manifold import TSNE
+from sklearn.preprocessing import normalize
 
+from mmrns.analysis.maps import LEAST_POINTS, Vectors, components, tsne
 from mmrns.errors import UserError
 from mmrns.explorer.opened import OpenRun
 from mmrns.explorer.results import EmbeddingMap
@@ -16,24 +17,24 @@ from mmrns.features.digests import file_sha256
 from mmrns.files import read_json, write_text
 
 Method = Literal["pca", "tsne"]
-METHODS: tuple[Method, ...] = ("pca", "tsne")
 MAP_FILE = "explorer-map.json"
 
 _FORMAT = "mmrns-explorer-map-1"
 # t-SNE of so many takes minutes; the page draws them without stuttering.
 _MOST_POINTS = 10_000
-# t-SNE finds neighbours among the leading components: more of them add noise and time (van der Maaten, 2014, used 50).
-_COMPONENTS = 50
+_SEED = 0
 
 
 def embedding_map(opened: OpenRun, method: Method) -> EmbeddingMap:
-    """The map of a run's entity vectors; t-SNE's is read from RUN/explorer-map.json, or made and kept there.
+    """The map of a run's entity vectors, made as `mmrns analyze` makes its own, of more points.
 
-    A graph of more entities than can be drawn shows those with the most facts in train.
+    t-SNE's is read from RUN/explorer-map.json, or made and kept there. A graph of more entities than can be drawn shows
+    those with the most facts in train.
     """
     rows = _rows(opened)
-    table = opened.explainer.trained.model.entities.everything().detach().float().numpy()[rows]
-    points = _pca(table) if method == "pca" else _kept_or_made(opened, table)
+    table = opened.explainer.trained.model.entities.everything().detach().double().numpy()[rows]
+    unit: Vectors = normalize(table)
+    points = _axes(unit) if method == "pca" else _kept_or_made(opened, unit)
     low, high = points.min(0), points.max(0)
     scaled = (points - low) / np.where(high > low, high - low, 1)
     x, y = (np.round(column, 4).tolist() for column in scaled.T)
@@ -46,27 +47,29 @@ def _rows(opened: OpenRun) -> NDArray[np.int64]:
     return np.sort(np.argsort(-degree, kind="stable")[:_MOST_POINTS])
 
 
-def _pca(table: NDArray[np.float32]) -> NDArray[np.float64]:
-    axes = min(2, *table.shape)
-    found: NDArray[np.float64] = PCA(axes, random_state=0).fit_transform(table).astype(np.float64)
-    return np.pad(found, ((0, 0), (0, 2 - axes)))  # one entity, or one dimension, has one axis
+def _axes(unit: Vectors) -> Vectors:
+    """The first two components; one entity, or one dimension, has one."""
+    if len(unit) < 2:
+        return np.zeros((len(unit), 2))
+    first = components(unit, _SEED)[:, :2]
+    return np.pad(first, ((0, 0), (0, 2 - first.shape[1])))
 
 
-def _kept_or_made(opened: OpenRun, table: NDArray[np.float32]) -> NDArray[np.float64]:
+def _kept_or_made(opened: OpenRun, unit: Vectors) -> Vectors:
     run = opened.explainer.trained.run
-    made_from = {"weights_sha256": file_sha256(run.model_file), "points": len(table)}
+    made_from = {"weights_sha256": file_sha256(run.model_file), "points": len(unit)}
     path = run.path / MAP_FILE
     kept = _kept(path, made_from)
     if kept is not None:
         return kept
-    points = np.round(_tsne(table), 4)
+    points = np.round(_tsne(unit), 4)
     values = {"format": _FORMAT, "made_from": made_from, "tsne": points.tolist()}
     with contextlib.suppress(UserError):  # a run that may only be read is shown all the same
         write_text(path, json.dumps(values))
     return points
 
 
-def _kept(path: Any, made_from: dict[str, Any]) -> NDArray[np.float64] | None:
+def _kept(path: Path, made_from: dict[str, Any]) -> Vectors | None:
     """What the file holds, if it was made from the same; a damaged or older file is made anew."""
     if not path.is_file():
         return None
@@ -80,11 +83,6 @@ def _kept(path: Any, made_from: dict[str, Any]) -> NDArray[np.float64] | None:
         return None
 
 
-def _tsne(table: NDArray[np.float32]) -> NDArray[np.float64]:
-    number, width = table.shape
-    if number < 5:
-        return _pca(table)
-    reduced = PCA(min(_COMPONENTS, number, width), random_state=0).fit_transform(table)
-    perplexity = min(30.0, (number - 1) / 3)
-    found: NDArray[np.float64] = TSNE(2, perplexity=perplexity, init="pca", random_state=0).fit_transform(reduced)
-    return found.astype(np.float64)
+def _tsne(unit: Vectors) -> Vectors:
+    flat = len(unit) < LEAST_POINTS or not unit.std(0).any()
+    return _axes(unit) if flat else tsne(components(unit, _SEED), _SEED)

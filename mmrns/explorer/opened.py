@@ -18,16 +18,17 @@ from mmrns.evaluation.ranking import rank_triples
 from mmrns.explanation import Explainer, Shown
 from mmrns.explanation.explainer import Asks
 from mmrns.explanation.pictures import EncoderView
-from mmrns.explanation.result import Split
 from mmrns.explorer.heat import heat_maps, under_relations
 from mmrns.explorer.results import Answered, Answers, Question, Why
 from mmrns.files import read_json
 from mmrns.graph import Dataset
 from mmrns.graph.answers import HEAD, TAIL, Queries
-from mmrns.graph.dataset import SPLITS
+from mmrns.graph.dataset import SPLITS, UNUSED, Split
 from mmrns.inference.calibration import calibration
 from mmrns.inference.questions import Questions, loops_allowed
 
+# What is held out when an answer's probability is computed, by the split that lists it; None: a new one.
+_HELD_OUT: dict[Split | None, tuple[str, ...]] = {None: (), "valid": ("valid", UNUSED), "test": ("test",)}
 _FITTING = "probabilities are still being fitted; ask again in a moment"
 
 
@@ -168,14 +169,15 @@ class OpenRun:
             return {}
         asked = candidates.Question(_direction(question), question.relation, np.array([question.given]))
         loops = bool(self._loops[question.relation])
-        indexes = [self.dataset.answers("train"), self.dataset.answers()]
+        splits = (*SPLITS, UNUSED)
+        indexes = [self.dataset.answers(*(s for s in splits if s not in left_out)) for left_out in _HELD_OUT.values()]
         proposed = propose(self.explainer.trained.model, asked, indexes, k, self._calibrator.temperature, loops)
         found: dict[int, float] = {}
-        for held_out, part in zip((True, False), proposed, strict=True):
+        for split, part in zip(_HELD_OUT, proposed, strict=True):
             probability = self._calibrator.probability(self._calibrator.log_odds(part))
             rows = part.tail if question.asks == "tail" else part.head
             for row, value in zip(rows.tolist(), probability.tolist(), strict=True):
-                if (row in known) == held_out:
+                if known.get(row) == split:
                     found[row] = value
         return found
 

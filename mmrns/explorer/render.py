@@ -32,7 +32,7 @@ class Renderer:
             loader=FileSystemLoader(PAGE), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
             lstrip_blocks=True,
         )  # fmt: skip
-        templates.globals |= {"picture": self._explorer.pictures.of, "marks": _MARKS, "row_of": self._row_of}
+        templates.globals |= {"picture": self._picture, "marks": _MARKS, "row_of": self._row_of}
         templates.filters |= {"percent": _percent, "rank": _rank, "sentences": _sentences}
         return templates
 
@@ -66,6 +66,9 @@ class Renderer:
 
     def _fill(self, name: str, **values: Any) -> str:
         return self._templates.get_template(name).render(values)
+
+    def _picture(self, entity: Shown) -> str | None:
+        return self._explorer.picture(self._row_of(entity))
 
     def _row_of(self, entity: Shown) -> int:
         return self._explorer.dataset.entities.row[entity.id]

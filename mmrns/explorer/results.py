@@ -5,7 +5,7 @@ from typing import Literal
 
 from mmrns.explanation import Explanation, Shown
 from mmrns.explanation.explainer import Asks
-from mmrns.explanation.result import Split
+from mmrns.graph.dataset import Split
 
 Mark = Literal["new", "itself", "train", "valid", "test"]
 
@@ -36,7 +36,7 @@ class Answered:
         known: the split that lists it; None: new.
         itself: it is the entity that is given, and train has no fact of this relation between an entity and itself.
         probability: calibrated, that a fact like this is true: of a new one as `mmrns predict --all` gives it, of a
-            held-out one with train alone known; None for train's, for `itself`, and while nothing is calibrated.
+            held-out one as if its split were not known; None for train's, for `itself`, and without a calibration.
     """
 
     place: int

@@ -11,11 +11,11 @@ from mmrns.explanation import Shown
 from mmrns.explanation.explainer import Asks
 from mmrns.explorer.maps import Method, embedding_map
 from mmrns.explorer.opened import OpenRun
-from mmrns.explorer.pictures import Thumbnails
 from mmrns.explorer.results import Answers, ComparedAnswer, Comparison, EmbeddingMap, Question, Why
 from mmrns.explorer.search import NameSearch
 from mmrns.graph.dataset import SPLITS
 from mmrns.inference import load
+from mmrns.report.thumbnails import thumbnail
 
 _METRICS = ("mrr", "hits@1", "hits@3", "hits@10")
 _COMPARED_AT_MOST = 12
@@ -40,7 +40,7 @@ class Explorer:
 
     Attributes:
         runs: the run, and the one that it is compared with.
-        pictures: thumbnails of the graph's entities.
+        dataset: the graph of both.
     """
 
     def __init__(self, run: Path, compare: Path | None = None, answers: int = 12) -> None:
@@ -57,7 +57,6 @@ class Explorer:
         if compare is not None:
             self.runs.append(_second(compare, first))
         self.dataset = first.dataset
-        self.pictures = Thumbnails(self.dataset.folder)
         self._degree = self.dataset.answers().counts.new_zeros(len(self.dataset.entities))
         anchors = self.dataset.answers()
         self._degree.index_add_(0, anchors.queries()[:, 0], anchors.counts)
@@ -72,6 +71,10 @@ class Explorer:
             UserError: there is no such row.
         """
         return self.runs[0].entity(self._row(row))
+
+    def picture(self, row: int) -> str | None:
+        """The first of an entity's pictures that can be read, small and as a data URI: no file is ever served."""
+        return next((uri for file in self.entity(row).pictures if (uri := thumbnail(file)) is not None), None)
 
     def prepare(self) -> threading.Thread:
         """Fit probabilities and lay out the maps in the background; returns the thread, which nobody need wait for."""
@@ -122,9 +125,9 @@ class Explorer:
         for head, relation, _ in triples[:: max(1, len(triples) // _TRIED)][:_TRIED].tolist():
             question = Question("tail", head, relation)
             answers = self.runs[0].ask(question, self._k).answers
-            shown = [self.pictures.of(answer.entity) is not None for answer in answers]
+            shown = [self.picture(answer.row) is not None for answer in answers]
             held_out = any(answer.known in ("valid", "test") for answer in answers)
-            worth = (int(held_out), int(self.pictures.of(self.entity(head)) is not None), sum(shown))
+            worth = (int(held_out), int(self.picture(head) is not None), sum(shown))
             if worth > best:
                 best, found = worth, question
         return found

@@ -6,9 +6,12 @@ import pytest
 import torch
 
 from mmrns.errors import UserError
+from mmrns.evaluation import candidates
 from mmrns.explanation import explain
 from mmrns.explorer.opened import OpenRun
 from mmrns.explorer.results import Question
+from mmrns.graph.answers import TAIL
+from mmrns.inference.calibration import calibration
 from mmrns.inference.completion import Completion
 from mmrns.inference.questions import loops_allowed
 from tests.explorer.conftest import PICTURES
@@ -78,7 +81,24 @@ def test_a_new_fact_has_the_probability_that_predict_all_gives_it(opened):
     assert checked > 10
 
 
-def test_probabilities_of_a_question_rise_with_the_score_and_train_has_none(opened):
+@pytest.mark.parametrize("split", ["valid", "test"])
+def test_a_held_out_fact_has_the_probability_that_it_would_have_if_its_split_were_not_known(opened, split):
+    calibrator = calibration(opened.explainer.trained, opened.dataset).calibrator
+    others = opened.dataset.answers(*({"train", "valid", "test"} - {split}))
+    for head, relation, tail in opened.dataset.split(split)[:12].tolist():
+        asked = candidates.Question(TAIL, relation, np.array([head]))
+        loops = bool(loops_allowed(opened.dataset)[relation])
+        (part,) = candidates.propose(
+            opened.explainer.trained.model, asked, [others], ENTITIES, calibrator.temperature, loops
+        )
+        (place,) = np.flatnonzero(part.tail == tail)
+        expected = calibrator.probability(calibrator.log_odds(part))[place]
+        answers = opened.ask(Question("tail", head, relation), ENTITIES).answers
+        shown = next(answer for answer in answers if answer.row == tail)
+        assert (shown.mark, shown.probability) == (split, pytest.approx(expected, rel=1e-6))
+
+
+def test_only_what_train_does_not_list_has_a_probability(opened):
     seen = set()
     for given in range(0, ENTITIES, 5):
         for relation in range(RELATIONS):

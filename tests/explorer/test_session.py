@@ -1,5 +1,7 @@
 """What a visitor can do, without a page."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -7,7 +9,7 @@ from mmrns.cli import main
 from mmrns.errors import UserError
 from mmrns.explorer.results import Question
 from mmrns.explorer.session import Explorer, UnknownNameError
-from tests.explorer.conftest import MARKUP
+from tests.explorer.conftest import MARKUP, PICTURES
 from tests.tiny import RELATIONS, train_command, write_tiny_graph
 
 
@@ -76,7 +78,21 @@ def test_a_relation_unknown_to_a_type_is_replaced(explorer, monkeypatch):
 def test_the_first_question_shows_a_held_out_answer(explorer):
     question = explorer.first_question
     assert any(answer.known in ("valid", "test") for answer in explorer.ask(question)[0].answers)
-    assert explorer.pictures.of(explorer.entity(question.given))
+    assert explorer.picture(question.given)
+
+
+def test_a_picture_outside_of_the_dataset_is_not_shown(explorer):
+    shown = [row for row in range(60) if explorer.picture(row) is not None]
+    assert shown == [row for row in range(PICTURES) if row != 4]
+    assert all(explorer.picture(row).startswith("data:image/webp;base64,") for row in shown)
+
+
+def test_the_first_readable_picture_is_taken(explorer, monkeypatch):
+    files = [str(explorer.dataset.folder / "images" / name) for name in ("none.png", "2.png", "1.png")]
+    shown = replace(explorer.entity(2), pictures=files)
+    expected = explorer.picture(2)
+    monkeypatch.setattr(explorer, "entity", lambda row: shown)
+    assert explorer.picture(40) == expected
 
 
 def test_two_runs_are_compared_on_every_known_answer(explorer):
