@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 RUNTIME := $(VENV)/.runtime-installed
 CHECKS := $(VENV)/.checks-installed
 
-.PHONY: help install demo test test-slow lint format docs clean
+.PHONY: help install demo test test-slow lint format docs notebook clean
 
 help:
 	@echo "make install    .venv with the pinned requirements (again: nothing to do)"
@@ -13,6 +13,7 @@ help:
 	@echo "make test       linter, types, import rules and the fast tests"
 	@echo "make test-slow  the tests that take longer"
 	@echo "make docs       regenerate the generated parts of docs and README.md"
+	@echo "make notebook   run the notebooks again and keep their outputs"
 
 install: $(RUNTIME)
 
@@ -51,6 +52,9 @@ test-slow: $(CHECKS)
 
 docs: $(RUNTIME)
 	$(BIN)/python scripts/build_docs.py
+
+notebook: $(CHECKS)
+	$(BIN)/python scripts/run_notebook.py
 
 clean:
 	rm -rf build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
