@@ -1,18 +1,28 @@
-"""What a training step costs, configuration against configuration."""
+"""What a training step costs: ours, side by side with others."""
 
+import itertools
 import statistics
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
+from mmrns.benchmark.alternation import Phases, Side, alternate
 from mmrns.config import Config
+from mmrns.features import FeatureStore
+from mmrns.features.mapped import Tokens
+from mmrns.graph import Dataset
 from mmrns.graph.held_out import dataset_of
-from mmrns.memory import tuned_process
+from mmrns.training.base import Objective
 from mmrns.training.batches import Batches, derived_seed
 from mmrns.training.loop import open_features
 from mmrns.training.objective import build_objective
 from mmrns.training.optimizer import build_optimizer
+
+Shapes = Mapping[str, tuple[int, int]]
+"""Modality -> (tokens, width)."""
 
 
 @dataclass(frozen=True)
@@ -27,46 +37,101 @@ class StepTimes:
         return statistics.median(self.seconds)
 
 
-@tuned_process()
 def time_steps(configs: dict[str, Config], repetitions: int, warm_up: int = 3) -> dict[str, StepTimes]:
     """Time optimiser steps of several configurations in turn: A B A B ..., after `warm_up` rounds.
 
     A step is what training does between two batches: draw, score, backward, update. Validation and logging are not.
     """
-    steppers = {name: _Stepper(config) for name, config in configs.items()}
-    seconds: dict[str, list[float]] = {name: [] for name in configs}
-    for repetition in range(warm_up + repetitions):
-        for name, stepper in steppers.items():
-            took = stepper.step()
-            if repetition >= warm_up:
-                seconds[name].append(took)
-    return {name: StepTimes(values) for name, values in seconds.items()}
+    times = alternate({name: OurStep(config) for name, config in configs.items()}, repetitions, warm_up)
+    return {name: StepTimes(found.wall) for name, found in times.items()}
 
 
-class _Stepper:
-    """One configuration, ready to step."""
+@dataclass(frozen=True)
+class OurStep(Side):
+    """A training step of `mmrns train`.
 
-    def __init__(self, config: Config) -> None:
+    Attributes:
+        config: of the run.
+        random_features: shapes of random features in place of the dataset's own; None: those that it has.
+    """
+
+    config: Config
+    random_features: Shapes | None = None
+
+    @property
+    def work(self) -> int:
+        """Triples a step."""
+        return self.config.batch_size
+
+    def prepare(self) -> Callable[[], Phases]:
+        """Build dataset, model, sampler and optimiser."""
+        return Stepper(self.config, self.random_features).step
+
+
+class Stepper:
+    """A configuration, ready to step. `objective` may be replaced by another loss of the same parameters."""
+
+    def __init__(self, config: Config, random_features: Shapes | None = None) -> None:
         self.config = config
         self.device = torch.device("cuda" if config.device != "cpu" and torch.cuda.is_available() else "cpu")
-        dataset = dataset_of(config)
+        self.dataset = dataset_of(config)
+        if random_features is None:
+            self.features = open_features(self.dataset, config, self.device)
+        else:
+            self.features = random_store(self.dataset, random_features, self.device)
         torch.manual_seed(config.seed)
-        self.objective = build_objective(config, dataset, open_features(dataset, config, self.device), self.device)
+        self.objective: Objective = build_objective(config, self.dataset, self.features, self.device)
         self.optimizer = build_optimizer(config, self.objective)
-        self.triples = torch.from_numpy(dataset.train).to(self.device)
-        self.batches = Batches(len(dataset.train), config.batch_size, config.seed)
+        self.triples = torch.from_numpy(self.dataset.train).to(self.device)
+        self.batches = Batches(len(self.dataset.train), config.batch_size, config.seed)
         self.generator = torch.Generator(self.device)
         self.done = 0
+        self._drawing = 0.0
+        self._time_draws()
 
-    def step(self) -> float:
-        """Take one step; returns its seconds."""
+    def step(self) -> Phases:
+        """Take one step; returns the seconds of its phases."""
         self.done += 1
-        started = time.perf_counter()
+        self._drawing = 0.0
+        marks = [self._now()]
         rows = self.batches.rows(self.done).to(self.device)
         self.generator.manual_seed(derived_seed(self.config.seed, self.done, 0, 1))
-        self.objective(self.triples[rows], self.done, self.generator, False).loss.backward()
+        loss = self.objective(self.triples[rows], self.done, self.generator, False).loss
+        marks.append(self._now())
+        loss.backward()
+        marks.append(self._now())
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
+        marks.append(self._now())
+        forward, backward, update = (later - earlier for earlier, later in itertools.pairwise(marks))
+        return {"draw": self._drawing, "loss": forward - self._drawing, "backward": backward, "update": update}
+
+    def _now(self) -> float:
         if self.device.type == "cuda":
             torch.cuda.synchronize()
-        return time.perf_counter() - started
+        return time.perf_counter()
+
+    def _time_draws(self) -> None:
+        sampler = self.objective.sampler
+        draw = getattr(sampler, "draw", None)
+        if draw is None:
+            return
+
+        def timed(*arguments: object) -> object:
+            started = self._now()
+            drawn = draw(*arguments)
+            self._drawing += self._now() - started
+            return drawn
+
+        sampler.draw = timed  # type: ignore[assignment]
+
+
+def random_store(dataset: Dataset, shapes: Shapes, device: torch.device) -> FeatureStore:
+    """Features in memory, fp16 and all present: standard normal numbers, the same for the same dataset."""
+    tokens = {}
+    for number, (name, (count, width)) in enumerate(shapes.items()):
+        generator = np.random.default_rng(number)
+        values = generator.standard_normal((len(dataset.entities), count * width), dtype=np.float32).astype(np.float16)
+        present = torch.ones(len(dataset.entities), count, dtype=torch.bool, device=device)
+        tokens[name] = Tokens(torch.from_numpy(values).unflatten(1, (count, width)).to(device), present)
+    return FeatureStore(dataset.folder, {}, tokens, "")

@@ -1,0 +1,118 @@
+"""Sides that do the same piece of work, timed in turn, so that the machine's moods hit them alike."""
+
+import multiprocessing
+import statistics
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+
+import torch
+
+from mmrns.memory import peak_memory_mb, tuned_process
+
+Phases = dict[str, float]
+"""Seconds of parts of a piece of work."""
+
+# A turn repeats a short piece of work until this long has passed: one step of 20 ms would measure the scheduler.
+_TURN_SECONDS, _TURN_MOST = 0.3, 10
+
+
+class Side(ABC):
+    """One way to do a piece of work. Sides can be pickled, so that one can be run in a process of its own."""
+
+    @abstractmethod
+    def prepare(self) -> Callable[[], Phases]:
+        """Load and build what is not timed; returns what does the work once and says how long its parts took."""
+
+    @property
+    @abstractmethod
+    def work(self) -> int:
+        """Units (triples, queries) of one piece of work."""
+
+
+@dataclass
+class Times:
+    """Of one side: seconds of one piece of work, a turn each.
+
+    Attributes:
+        wall: seconds by the clock.
+        cpu: seconds of all threads together; hardly moved by what else runs on the machine.
+        phases: seconds of parts, summed over all turns.
+    """
+
+    wall: list[float] = field(default_factory=list)
+    cpu: list[float] = field(default_factory=list)
+    phases: Phases = field(default_factory=dict)
+
+    def shares(self) -> Phases:
+        """Share of each phase in their sum."""
+        total = sum(self.phases.values())
+        return {name: seconds / total for name, seconds in self.phases.items()} if total else {}
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Median, least and greatest of some numbers."""
+
+    median: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, values: list[float]) -> "Spread":
+        """Of at least one number."""
+        return cls(statistics.median(values), min(values), max(values))
+
+
+@tuned_process()
+def alternate(sides: Mapping[str, Side], repetitions: int, warm_up: int = 1) -> dict[str, Times]:
+    """Give every side `repetitions` turns, A B A B ..., after `warm_up` rounds that do not count."""
+    prepared = {name: side.prepare() for name, side in sides.items()}
+    times = {name: Times() for name in sides}
+    for repetition in range(warm_up + repetitions):
+        for name, run in prepared.items():
+            if repetition < warm_up:
+                run()
+            else:
+                _take_turn(run, times[name])
+    return times
+
+
+def _take_turn(run: Callable[[], Phases], times: Times) -> None:
+    started, cpu_started, pieces = time.perf_counter(), time.process_time(), 0
+    while pieces == 0 or (time.perf_counter() - started < _TURN_SECONDS and pieces < _TURN_MOST):
+        for name, seconds in run().items():
+            times.phases[name] = times.phases.get(name, 0.0) + seconds
+        pieces += 1
+    times.wall.append((time.perf_counter() - started) / pieces)
+    times.cpu.append((time.process_time() - cpu_started) / pieces)
+
+
+def ratios(rival: list[float], ours: list[float]) -> Spread:
+    """How many times as long the rival took, a round each."""
+    return Spread.of([theirs / mine for theirs, mine in zip(rival, ours, strict=True)])
+
+
+def peak_memory(side: Side, threads: int, pieces: int = 2) -> float:
+    """Largest resident set, in MiB, of a fresh process that does the work twice; Python and its libraries count.
+
+    On Linux a new process inherits the peak of the one that starts it: measure before that one has grown.
+    """
+    # A server imports the libraries once and forks; where there is none, every process imports them itself.
+    server = "forkserver" in multiprocessing.get_all_start_methods()
+    context = multiprocessing.get_context("forkserver" if server else "spawn")
+    if server:
+        context.set_forkserver_preload(["mmrns.benchmark.suites"])
+    with ProcessPoolExecutor(1, mp_context=context) as executor:
+        return executor.submit(_peak, side, threads, pieces).result()
+
+
+@tuned_process()
+def _peak(side: Side, threads: int, pieces: int) -> float:
+    torch.set_num_threads(threads)
+    run = side.prepare()
+    for _ in range(pieces):
+        run()
+    return peak_memory_mb()

@@ -1,0 +1,154 @@
+"""Comparisons of sides, their figures as plain data, and whether figures fell behind those of a record."""
+
+import os
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mmrns.benchmark.alternation import Side, Spread, Times, alternate, peak_memory, ratios
+from mmrns.errors import UserError
+from mmrns.files import read_json, write_json
+from mmrns.training.run_folder import environment
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Sides that do the same work; the first is ours.
+
+    Attributes:
+        title: what is compared.
+        unit: of the work: triples, queries.
+        sides: name -> side.
+        memory: names of the sides whose peak memory is measured, each in a process of its own.
+        notes: what else is to be said of it.
+        check: makes sure that the sides' answers agree; what it returns is a note.
+    """
+
+    title: str
+    unit: str
+    sides: Mapping[str, Side]
+    memory: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    check: Callable[[], str] | None = None
+
+
+def measure(
+    benchmark: str,
+    settings: dict[str, Any],
+    comparisons: Iterable[Comparison],
+    repetitions: int,
+    threads: int,
+    tell: Callable[[str], None] = lambda title: None,
+) -> dict[str, Any]:
+    """Run the comparisons one after another; returns their figures, as JSON has them.
+
+    Args:
+        benchmark: name of the benchmark.
+        settings: what figures must share to be comparable.
+        comparisons: what to run. Memory is measured first, while this process is small.
+        repetitions: turns of every side.
+        threads: CPU threads of torch, for every side.
+        tell: is given the title of each comparison as it begins.
+    """
+    comparisons = list(comparisons)
+    torch.set_num_threads(threads)
+    memory = [{name: peak_memory(part.sides[name], threads) for name in part.memory} for part in comparisons]
+    found = []
+    for part, peaks in zip(comparisons, memory, strict=True):
+        tell(part.title)
+        notes = [*part.notes, *([part.check()] if part.check else [])]
+        found.append(_figures(part, alternate(part.sides, repetitions), peaks) | {"notes": notes})
+    return {
+        "benchmark": benchmark,
+        "settings": settings | {"threads": threads},
+        "repetitions": repetitions,
+        "comparisons": found,
+        "load_average": [round(value, 2) for value in os.getloadavg()] if hasattr(os, "getloadavg") else None,
+        "date": time.strftime("%Y-%m-%d"),
+        "environment": environment(),
+    }
+
+
+def _figures(part: Comparison, times: dict[str, Times], peaks: dict[str, float]) -> dict[str, Any]:
+    ours = next(iter(part.sides))
+    sides = {}
+    for name, side in part.sides.items():
+        took = times[name]
+        sides[name] = {
+            "seconds": asdict(Spread.of(took.wall)),
+            "cpu_seconds": asdict(Spread.of(took.cpu)),
+            f"{part.unit}_per_second": side.work / Spread.of(took.wall).median,
+            "shares": took.shares(),
+            "peak_memory_mb": peaks.get(name),
+        }
+    against = {
+        name: {
+            "wall": asdict(ratios(times[name].wall, times[ours].wall)),
+            "cpu": asdict(ratios(times[name].cpu, times[ours].cpu)),
+        }
+        for name in part.sides
+        if name != ours
+    }
+    return {
+        "title": part.title,
+        "unit": part.unit,
+        "ours": ours,
+        "sides": sides,
+        "ratios": against,
+    }
+
+
+def read_record(path: Path) -> list[dict[str, Any]]:
+    """The entries of a record; none when there is no such file.
+
+    Raises:
+        UserError: the file is not a record.
+    """
+    if not path.is_file():
+        return []
+    mend = "restore it, or record anew into another file"
+    entries = read_json(path, mend)
+    if not isinstance(entries, list) or not all(isinstance(e, dict) and "comparisons" in e for e in entries):
+        raise UserError(f"{path}: not a record of mmrns benchmark; {mend}")
+    return entries
+
+
+def add_to_record(path: Path, entry: dict[str, Any]) -> list[dict[str, Any]]:
+    """Write the entry in the place of one with equal benchmark and settings; returns all entries."""
+    entries = [other for other in read_record(path) if _identity(other) != _identity(entry)]
+    entries = sorted([*entries, entry], key=lambda e: (e["benchmark"], str(e["settings"])))
+    write_json(path, entries)
+    return entries
+
+
+def behind_record(path: Path, entry: dict[str, Any], tolerance: float) -> list[str]:
+    """A line for each ratio that fell behind the record beyond noise.
+
+    A ratio has fallen behind when even its best turn, with `tolerance` (a share) on top, is below the worst turn of
+    the record, both by the clock and in processor time: what else runs on a machine shows in one of them only.
+
+    Raises:
+        UserError: the record holds no entry with these settings.
+    """
+    recorded = next((other for other in read_record(path) if _identity(other) == _identity(entry)), None)
+    if recorded is None:
+        raise UserError(f"{path}: holds no figures with these settings; run once with --record {path}")
+    lines = []
+    earlier = {part["title"]: part for part in recorded["comparisons"]}
+    for part in entry["comparisons"]:
+        for rival, now in part["ratios"].items():
+            then = earlier.get(part["title"], {"ratios": {}})["ratios"].get(rival)
+            if then and all(now[kind]["high"] * (1 + tolerance) < then[kind]["low"] for kind in ("wall", "cpu")):
+                lines.append(
+                    f"{part['title']}: {rival} takes {now['wall']['median']:.2f} times as long as ours; it was "
+                    f"{then['wall']['median']:.2f}"
+                )
+    return lines
+
+
+def _identity(entry: dict[str, Any]) -> tuple[str, Any]:
+    return entry["benchmark"], entry["settings"]

@@ -1,0 +1,140 @@
+"""What `mmrns benchmark step` and `mmrns benchmark evaluation` compare, at a small size and at the published one."""
+
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from mmrns.benchmark import pykeen_peer
+from mmrns.benchmark.alternation import Side
+from mmrns.benchmark.comparison import Comparison
+from mmrns.benchmark.evaluation import NaiveRanking, OurRanking, RankingSide
+from mmrns.benchmark.naive import NaiveStep
+from mmrns.benchmark.pykeen_peer import PyKEENRanking, PyKEENStep
+from mmrns.benchmark.step import OurStep
+from mmrns.config import Config
+
+# BEiT's patch tokens and SBERT's sentences as the authors published them.
+_FEATURES = {"image": (24, 383), "text": (4, 384)}
+_WIDTH, _NEGATIVES = 200, 20
+
+
+@dataclass(frozen=True)
+class Size:
+    """How large the comparisons are.
+
+    Attributes:
+        dataset: name or folder.
+        batch_size, negatives: of uniform sampling.
+        pool_size: candidates of MMRNS.
+        naive_batches: batches at which MMRNS meets its naive transcription.
+        models: scoring functions that meet PyKEEN.
+        triples: of test that are ranked, twice each.
+    """
+
+    dataset: str
+    batch_size: int
+    negatives: int
+    pool_size: int
+    naive_batches: tuple[int, ...]
+    models: tuple[str, ...]
+    triples: int
+
+
+SIZES = {
+    "small": Size("pictokg", 256, 64, 300, (32,), ("rotate", "complex"), 100),
+    "published": Size("MKG-W", 512, 128, 1500, (64, 400), ("rotate", "pairre", "transe", "complex"), 100),
+}
+
+
+def step_comparisons(size: Size, dataset: str, seed: int = 0) -> list[Comparison]:
+    """MMRNS against its naive transcription and against uniform sampling; uniform sampling against PyKEEN."""
+    result = []
+    for batch in size.naive_batches:
+        config = _config(dataset, "rotate", "mmrns", batch, _NEGATIVES, seed, pool_size=size.pool_size)
+        sides: dict[str, Side] = {"mmrns": OurStep(config, _FEATURES), "naive": NaiveStep(config, _FEATURES)}
+        result.append(
+            Comparison(
+                f"MMRNS step, RotatE, batch {batch}, n {_NEGATIVES}, pool {size.pool_size}",
+                "triples",
+                sides,
+                tuple(sides),
+                (f"naive works {NaiveStep.rows_at_once} triples at a time; its peak memory is that of such a piece",)
+                if batch > NaiveStep.rows_at_once
+                else (),
+            )
+        )
+    mmrns = _config(dataset, "rotate", "mmrns", size.batch_size, _NEGATIVES, seed, pool_size=size.pool_size)
+    uniform = _config(dataset, "rotate", "uniform", size.batch_size, size.negatives, seed)
+    result.append(
+        Comparison(
+            f"MMRNS step (n {_NEGATIVES}, pool {size.pool_size}) beside uniform sampling (n {size.negatives}), "
+            f"RotatE, batch {size.batch_size}",
+            "triples",
+            {"mmrns": OurStep(mmrns, _FEATURES), "uniform": OurStep(uniform)},
+        )
+    )
+    for model in size.models if pykeen_peer.available() else ():
+        config = _config(dataset, model, "uniform", size.batch_size, size.negatives, seed)
+        result.append(
+            Comparison(
+                f"Uniform step, {model}, batch {size.batch_size}, n {size.negatives}",
+                "triples",
+                {"uniform": OurStep(config), "pykeen": PyKEENStep(config)},
+                ("uniform", "pykeen") if model == "rotate" else (),
+            )
+        )
+    return result
+
+
+def evaluation_comparisons(size: Size, dataset: str, seed: int = 0) -> list[Comparison]:
+    """Our ranking against PyKEEN's evaluator, whose ranks must be equal, and against a query at a time."""
+    result = []
+    for model in size.models:
+        config = _config(dataset, model, "uniform", size.batch_size, size.negatives, seed)
+        sides: dict[str, RankingSide] = {"ours": OurRanking(config, size.triples)}
+        check = None
+        if pykeen_peer.available():
+            sides["pykeen"] = PyKEENRanking(config, size.triples)
+            check = partial(equal_ranks, sides["ours"], sides["pykeen"])
+        sides["naive"] = NaiveRanking(config, size.triples)
+        title = f"Filtered ranking, {model}, {size.triples} triples of test, both directions"
+        memory = tuple(sides) if model == "rotate" else ()
+        result.append(Comparison(title, "queries", sides, memory, check=check))
+    return result
+
+
+def equal_ranks(ours: RankingSide, theirs: RankingSide) -> str:
+    """What to say of two sides that give the same ranks, up to near ties that rounding may turn.
+
+    Raises:
+        RuntimeError: they do not.
+    """
+    mine, other = ours.ranks(), theirs.ranks()
+    difference = np.abs(mine - other)
+    mrr = float((1 / mine).mean()), float((1 / other).mean())
+    if (difference > 1).mean() > 0.01 or abs(mrr[0] - mrr[1]) > 1e-4:
+        raise RuntimeError(f"ranks differ: MRR {mrr[0]:.6f} and {mrr[1]:.6f}; the sides do not do the same work")
+    return (
+        f"ranks equal for {(difference == 0).mean():.1%} of queries, greatest difference {difference.max():g}, "
+        f"MRR {mrr[0]:.6f} and {mrr[1]:.6f}"
+    )
+
+
+def _config(
+    dataset: str, model: str, sampler: str, batch_size: int, negatives: int, seed: int, pool_size: int = 0
+) -> Config:
+    return Config(
+        dataset=dataset,
+        model=model,
+        sampler=sampler,
+        dim=_WIDTH,
+        gamma=6.0,
+        batch_size=batch_size,
+        num_negatives=negatives,
+        pool_size=pool_size,
+        device="cpu",
+        seed=seed,
+        steps=100_000,
+        validation="published",
+    )

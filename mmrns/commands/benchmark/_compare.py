@@ -1,0 +1,102 @@
+"""What benchmarks that compare sides share: their flags, and what becomes of their figures."""
+
+import argparse
+import json
+import shlex
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mmrns.benchmark.comparison import Comparison
+    from mmrns.benchmark.suites import Size
+
+_RECORD = Path("results/performance.json")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The flags of a benchmark that compares sides."""
+    parser.add_argument(
+        "--size",
+        choices=("small", "published"),
+        default="small",
+        help="small: PictoKG, a few minutes; published: MMRNS as published, on the triples of MKG-W (default: small)",
+    )
+    parser.add_argument("--dataset", metavar="NAME", help="another dataset; its triples alone are used")
+    parser.add_argument("--threads", type=_positive, default=2, help="CPU threads of every side (default: 2)")
+    parser.add_argument("--repetitions", type=_positive, default=3, help="turns of every side (default: 3)")
+    parser.add_argument("--json", action="store_true", help="print the figures as JSON")
+    parser.add_argument(
+        "--record",
+        type=Path,
+        nargs="?",
+        const=_RECORD,
+        metavar="FILE",
+        help=f"add the figures to this record and write its page beside it (default: {_RECORD})",
+    )
+    parser.add_argument(
+        "--against",
+        type=Path,
+        nargs="?",
+        const=_RECORD,
+        metavar="FILE",
+        help=f"exit with status 1 if a ratio fell behind this record beyond noise (default: {_RECORD})",
+    )
+    parser.add_argument(
+        "--tolerance",
+        type=float,
+        default=0.25,
+        help="share by which --against lets every turn fall behind the record's worst (default: 0.25)",
+    )
+
+
+def run(
+    name: str, arguments: argparse.Namespace, comparisons: "Callable[[Size, str], list[Comparison]]"
+) -> dict[str, Any]:
+    """Measure, print, record and compare as the flags say.
+
+    Args:
+        name: of the benchmark.
+        arguments: parsed flags.
+        comparisons: of a size and a dataset.
+    """
+    from mmrns.benchmark import pykeen_peer
+    from mmrns.benchmark.comparison import add_to_record, behind_record, measure
+    from mmrns.benchmark.suites import SIZES
+    from mmrns.files import write_text
+    from mmrns.graph.dataset import dataset_folder
+    from mmrns.report.performance import benchmark_text, performance_page
+
+    size = SIZES[arguments.size]
+    dataset = arguments.dataset or size.dataset
+    dataset_folder(dataset)
+    if not pykeen_peer.available():
+        print(pykeen_peer.MISSING, file=sys.stderr)
+    settings = {"size": arguments.size, "dataset": Path(dataset).name}
+    entry = measure(
+        name,
+        settings,
+        comparisons(size, dataset),
+        arguments.repetitions,
+        arguments.threads,
+        lambda title: print(title, file=sys.stderr, flush=True),
+    )
+    entry["command"] = shlex.join(["mmrns", *sys.argv[1:]])
+    print(json.dumps(entry, indent=2) if arguments.json else benchmark_text(entry))
+    fallen = behind_record(arguments.against, entry, arguments.tolerance) if arguments.against else []
+    if arguments.record:
+        entries = add_to_record(arguments.record, entry)
+        write_text(arguments.record.with_suffix(".md"), performance_page(entries))
+    for line in fallen:
+        print(f"behind the record: {line}", file=sys.stderr)
+    if fallen:
+        raise SystemExit(1)
+    return entry
+
+
+def _positive(text: str) -> int:
+    value = int(text) if text.isdecimal() else 0
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text}: must be a whole number, 1 or more")
+    return value

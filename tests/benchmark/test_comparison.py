@@ -1,0 +1,194 @@
+"""Turns, ratios and records, with sides whose times are known."""
+
+import json
+import time
+
+import pytest
+
+from mmrns.benchmark import alternation, pykeen_peer, suites
+from mmrns.benchmark.alternation import Side, Spread, alternate, peak_memory, ratios
+from mmrns.benchmark.comparison import Comparison, add_to_record, behind_record, measure, read_record
+from mmrns.benchmark.suites import Size
+from mmrns.cli import main
+from mmrns.errors import UserError
+from tests.tiny import write_tiny_graph
+
+
+class Sleeper(Side):
+    """Sleeps, and writes its name down."""
+
+    def __init__(self, name, seconds, log):
+        self.name, self.seconds, self.log = name, seconds, log
+
+    @property
+    def work(self):
+        return 10
+
+    def prepare(self):
+        def run():
+            self.log.append(self.name)
+            time.sleep(self.seconds)
+            return {"asleep": 3 * self.seconds, "awake": self.seconds}
+
+        return run
+
+
+class Hoarder(Side):
+    """Holds some MiB."""
+
+    def __init__(self, size):
+        self.size = size
+
+    @property
+    def work(self):
+        return 1
+
+    def prepare(self):
+        return lambda: {"first byte": float(bytearray(b"x" * (self.size << 20))[0])}
+
+
+def test_sides_take_turns_and_short_work_is_repeated_within_one(monkeypatch):
+    monkeypatch.setattr(alternation, "_TURN_SECONDS", 0.0)
+    log = []
+    times = alternate({"a": Sleeper("a", 0.01, log), "b": Sleeper("b", 0.03, log)}, repetitions=3, warm_up=2)
+    assert log == ["a", "b"] * 5
+    assert [len(found.wall) for found in times.values()] == [3, 3]
+    assert times["a"].shares() == pytest.approx({"asleep": 0.75, "awake": 0.25})
+    ratio = ratios(times["b"].wall, times["a"].wall)
+    assert 1 < ratio.low <= ratio.median <= ratio.high
+    assert max(times["a"].cpu) < 0.01
+
+    monkeypatch.setattr(alternation, "_TURN_SECONDS", 100.0)
+    log.clear()
+    alternate({"a": Sleeper("a", 0.0, log)}, repetitions=1, warm_up=0)
+    assert len(log) == alternation._TURN_MOST
+
+
+def test_the_spread_of_numbers():
+    assert Spread.of([3.0, 1.0, 8.0]) == Spread(3.0, 1.0, 8.0)
+    assert ratios([2.0, 9.0], [1.0, 3.0]) == Spread(2.5, 2.0, 3.0)
+
+
+def test_peak_memory_is_that_of_the_side_alone():
+    small, large = (peak_memory(Hoarder(size), threads=1, pieces=1) for size in (1, 200))
+    assert 120 < large - small < 500
+
+
+def entry_of(low, high, cpu=None, name="step", dataset="x"):
+    def spread(bounds):
+        return {"median": sum(bounds) / 2, "low": bounds[0], "high": bounds[1]}
+
+    ratio = {"wall": spread((low, high)), "cpu": spread(cpu or (low, high))}
+    return {
+        "benchmark": name,
+        "settings": {"dataset": dataset},
+        "comparisons": [{"title": "T", "ratios": {"rival": ratio}}],
+    }
+
+
+def test_a_record_keeps_one_entry_for_each_benchmark_and_setting(tmp_path):
+    path = tmp_path / "results" / "performance.json"
+    for entry in (entry_of(1, 2), entry_of(3, 4), entry_of(1, 2, dataset="y"), entry_of(1, 2, name="evaluation")):
+        add_to_record(path, entry)
+    found = read_record(path)
+    assert [(e["benchmark"], e["settings"]["dataset"]) for e in found] == [
+        ("evaluation", "x"), ("step", "x"), ("step", "y"),
+    ]  # fmt: skip
+    assert found[1]["comparisons"][0]["ratios"]["rival"]["wall"]["low"] == 3
+
+
+def test_falling_behind_is_told_from_noise(tmp_path):
+    path = tmp_path / "record.json"
+    add_to_record(path, entry_of(10, 14))
+    assert behind_record(path, entry_of(7, 9), 0.25) == []
+    (line,) = behind_record(path, entry_of(5, 7.9), 0.25)
+    assert line.startswith("T: rival takes 6.45 times as long as ours; it was 12.00")
+    assert behind_record(path, entry_of(5, 7.9, cpu=(10, 12)), 0.25) == []
+    assert behind_record(path, entry_of(20, 30), 0.25) == []
+    with pytest.raises(UserError, match=r"record.json: holds no figures with these settings; run once with --record"):
+        behind_record(path, entry_of(1, 2, dataset="other"), 0.25)
+
+
+@pytest.mark.parametrize("text", ["[1]", "{}", "not JSON"])
+def test_what_is_no_record_is_named(tmp_path, text):
+    path = tmp_path / "record.json"
+    path.write_text(text)
+    with pytest.raises(UserError, match=r"record\.json"):
+        read_record(path)
+
+
+def test_checks_become_notes(monkeypatch):
+    monkeypatch.setattr(alternation, "_TURN_SECONDS", 0.0)
+    sides = {"ours": Sleeper("ours", 0.001, []), "theirs": Sleeper("theirs", 0.004, [])}
+    told = []
+    part = Comparison("T", "triples", sides, notes=("slowly",), check=lambda: "equal")
+    (found,) = measure("step", {}, [part], 2, 1, told.append)["comparisons"]
+    assert told == ["T"] and found["notes"] == ["slowly", "equal"] and found["ours"] == "ours"
+    assert list(found["ratios"]) == ["theirs"]
+    side = found["sides"]["ours"]
+    assert side["triples_per_second"] == pytest.approx(10 / side["seconds"]["median"])
+
+
+@pytest.fixture
+def tiny_size(tmp_path, monkeypatch):
+    """The small size is a tiny graph, no process is started for memory, and short work is done once a turn."""
+    folder = write_tiny_graph(tmp_path / "graph")
+    monkeypatch.setitem(suites.SIZES, "small", Size(str(folder), 16, 4, 30, (8,), ("rotate",), 5))
+    monkeypatch.setattr(suites, "_WIDTH", 4)
+    monkeypatch.setattr(alternation, "_TURN_SECONDS", 0.0)
+    monkeypatch.setattr("mmrns.benchmark.comparison.peak_memory", lambda side, threads: 123.0)
+    monkeypatch.chdir(tmp_path)
+    return folder
+
+
+@pytest.mark.parametrize("benchmark", ["step", "evaluation"])
+def test_the_command_prints_records_and_guards(benchmark, tiny_size, capsys, tmp_path):
+    command = ["benchmark", benchmark, "--threads", "1", "--repetitions", "2"]
+    assert main([*command, "--against"]) == 2
+    assert "results/performance.json: holds no figures with these settings" in capsys.readouterr().err
+    assert main([*command, "--record", "--json"]) == 0
+    entry = json.loads(capsys.readouterr().out)
+    assert entry["settings"] == {"size": "small", "dataset": "graph", "threads": 1}
+    assert read_record(tmp_path / "results" / "performance.json") == [entry]
+    page = (tmp_path / "results" / "performance.md").read_text()
+    assert all(part["title"] in page for part in entry["comparisons"]) and "123" in page
+
+    assert main([*command, "--against", "--tolerance", "1000"]) == 0
+    assert "times ours" in capsys.readouterr().out
+    for part in entry["comparisons"]:
+        for ratio in part["ratios"].values():
+            for kind in ("wall", "cpu"):
+                ratio[kind] = {"median": 1e6, "low": 1e6, "high": 1e6}
+    add_to_record(tmp_path / "results" / "performance.json", entry)
+    with pytest.raises(SystemExit) as left:
+        main([*command, "--against"])
+    assert left.value.code == 1
+    assert "behind the record: " in capsys.readouterr().err
+
+
+def test_without_pykeen_there_is_one_line_and_the_rest(tiny_size, capsys, monkeypatch):
+    monkeypatch.setattr(pykeen_peer, "available", lambda: False)
+    assert main(["benchmark", "evaluation", "--threads", "1", "--repetitions", "1"]) == 0
+    captured = capsys.readouterr()
+    assert captured.err.splitlines()[0] == (
+        "PyKEEN is not installed, so there is no comparison with it; to have one: pip install pykeen"
+    )
+    assert "naive" in captured.out and "| pykeen" not in captured.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["step", "--repetitions", "0"], "--repetitions: 0: must be a whole number, 1 or more"),
+        (["step", "--threads", "two"], "--threads: two: must be a whole number, 1 or more"),
+        (["evaluation", "--dataset", "nowhere"], "--dataset nowhere: no such dataset"),
+        (["nothing"], "invalid choice: 'nothing'"),
+    ],
+)
+def test_bad_flags_are_one_line(arguments, message, capsys):
+    try:
+        status = main(["benchmark", *arguments])
+    except SystemExit as left:
+        status = left.code
+    error = capsys.readouterr().err
+    assert status == 2 and message in error and error.count("\n") == 1
