@@ -5,13 +5,14 @@ BIN := $(VENV)/bin
 RUNTIME := $(VENV)/.runtime-installed
 CHECKS := $(VENV)/.checks-installed
 
-.PHONY: help install demo test test-slow lint format docs notebook clean
+.PHONY: help install demo test test-slow bench lint format docs notebook clean
 
 help:
 	@echo "make install    .venv with the pinned requirements (again: nothing to do)"
 	@echo "make demo       extract features and train uniform and MMRNS on PictoKG; prints the table"
 	@echo "make test       linter, types, import rules and the fast tests"
 	@echo "make test-slow  the tests that take longer"
+	@echo "make bench      step and evaluation against others; fails where a ratio fell behind results/performance.json"
 	@echo "make docs       regenerate the generated parts of docs and README.md"
 	@echo "make notebook   run the notebooks again and keep their outputs"
 
@@ -49,6 +50,10 @@ test: lint
 
 test-slow: $(CHECKS)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m slow
+
+bench: $(CHECKS)
+	$(BIN)/mmrns benchmark step --against
+	$(BIN)/mmrns benchmark evaluation --against
 
 docs: $(RUNTIME)
 	$(BIN)/python scripts/build_docs.py

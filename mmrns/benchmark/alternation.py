@@ -100,11 +100,8 @@ def peak_memory(side: Side, threads: int, pieces: int = 2) -> float:
 
     On Linux a new process inherits the peak of the one that starts it: measure before that one has grown.
     """
-    # A server imports the libraries once and forks; where there is none, every process imports them itself.
-    server = "forkserver" in multiprocessing.get_all_start_methods()
-    context = multiprocessing.get_context("forkserver" if server else "spawn")
-    if server:
-        context.set_forkserver_preload(["mmrns.benchmark.suites"])
+    # Not forked: threads of OpenMP do not live on in a fork, and wait for one another for ever.
+    context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=context) as executor:
         return executor.submit(_peak, side, threads, pieces).result()
 

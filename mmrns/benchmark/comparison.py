@@ -51,7 +51,7 @@ def measure(
         settings: what figures must share to be comparable.
         comparisons: what to run. Memory is measured first, while this process is small.
         repetitions: turns of every side.
-        threads: CPU threads of torch, for every side.
+        threads: CPU threads of torch, for every side; named in the settings too.
         tell: is given the title of each comparison as it begins.
     """
     comparisons = list(comparisons)
@@ -64,7 +64,7 @@ def measure(
         found.append(_figures(part, alternate(part.sides, repetitions), peaks) | {"notes": notes})
     return {
         "benchmark": benchmark,
-        "settings": settings | {"threads": threads},
+        "settings": settings,
         "repetitions": repetitions,
         "comparisons": found,
         "load_average": [round(value, 2) for value in os.getloadavg()] if hasattr(os, "getloadavg") else None,
@@ -125,27 +125,33 @@ def add_to_record(path: Path, entry: dict[str, Any]) -> list[dict[str, Any]]:
     return entries
 
 
-def behind_record(path: Path, entry: dict[str, Any], tolerance: float) -> list[str]:
-    """A line for each ratio that fell behind the record beyond noise.
+def recorded(path: Path, benchmark: str, settings: dict[str, Any]) -> dict[str, Any]:
+    """The record's entry of this benchmark with these settings.
+
+    Raises:
+        UserError: there is none.
+    """
+    for entry in read_record(path):
+        if (entry["benchmark"], entry["settings"]) == (benchmark, settings):
+            return entry
+    raise UserError(f"{path}: holds no figures with these settings; run once with --record {path}")
+
+
+def behind(then: dict[str, Any], now: dict[str, Any], tolerance: float) -> list[str]:
+    """A line for each ratio of an entry that fell behind a recorded one beyond noise.
 
     A ratio has fallen behind when even its best turn, with `tolerance` (a share) on top, is below the worst turn of
     the record, both by the clock and in processor time: what else runs on a machine shows in one of them only.
-
-    Raises:
-        UserError: the record holds no entry with these settings.
     """
-    recorded = next((other for other in read_record(path) if _identity(other) == _identity(entry)), None)
-    if recorded is None:
-        raise UserError(f"{path}: holds no figures with these settings; run once with --record {path}")
     lines = []
-    earlier = {part["title"]: part for part in recorded["comparisons"]}
-    for part in entry["comparisons"]:
-        for rival, now in part["ratios"].items():
-            then = earlier.get(part["title"], {"ratios": {}})["ratios"].get(rival)
-            if then and all(now[kind]["high"] * (1 + tolerance) < then[kind]["low"] for kind in ("wall", "cpu")):
+    earlier = {part["title"]: part["ratios"] for part in then["comparisons"]}
+    for part in now["comparisons"]:
+        for rival, found in part["ratios"].items():
+            before = earlier.get(part["title"], {}).get(rival)
+            if before and all(found[kind]["high"] * (1 + tolerance) < before[kind]["low"] for kind in ("wall", "cpu")):
                 lines.append(
-                    f"{part['title']}: {rival} takes {now['wall']['median']:.2f} times as long as ours; it was "
-                    f"{then['wall']['median']:.2f}"
+                    f"{part['title']}: {rival} takes {found['wall']['median']:.2f} times as long as ours; it was "
+                    f"{before['wall']['median']:.2f}"
                 )
     return lines
 

@@ -7,7 +7,7 @@ import pytest
 
 from mmrns.benchmark import alternation, pykeen_peer, suites
 from mmrns.benchmark.alternation import Side, Spread, alternate, peak_memory, ratios
-from mmrns.benchmark.comparison import Comparison, add_to_record, behind_record, measure, read_record
+from mmrns.benchmark.comparison import Comparison, add_to_record, behind, measure, read_record, recorded
 from mmrns.benchmark.suites import Size
 from mmrns.cli import main
 from mmrns.errors import UserError
@@ -44,7 +44,7 @@ class Hoarder(Side):
         return 1
 
     def prepare(self):
-        return lambda: {"first byte": float(bytearray(b"x" * (self.size << 20))[0])}
+        return lambda: {"bytes": float(len(b"x" * (self.size << 20)))}
 
 
 def test_sides_take_turns_and_short_work_is_repeated_within_one(monkeypatch):
@@ -54,9 +54,8 @@ def test_sides_take_turns_and_short_work_is_repeated_within_one(monkeypatch):
     assert log == ["a", "b"] * 5
     assert [len(found.wall) for found in times.values()] == [3, 3]
     assert times["a"].shares() == pytest.approx({"asleep": 0.75, "awake": 0.25})
-    ratio = ratios(times["b"].wall, times["a"].wall)
-    assert 1 < ratio.low <= ratio.median <= ratio.high
-    assert max(times["a"].cpu) < 0.01
+    assert min(times["a"].wall) >= 0.01 and min(times["b"].wall) >= 0.03
+    assert min(times["b"].cpu) < 0.01
 
     monkeypatch.setattr(alternation, "_TURN_SECONDS", 100.0)
     log.clear()
@@ -70,8 +69,7 @@ def test_the_spread_of_numbers():
 
 
 def test_peak_memory_is_that_of_the_side_alone():
-    small, large = (peak_memory(Hoarder(size), threads=1, pieces=1) for size in (1, 200))
-    assert 120 < large - small < 500
+    assert 400 < peak_memory(Hoarder(400), threads=1, pieces=1) < 400 + 1200
 
 
 def entry_of(low, high, cpu=None, name="step", dataset="x"):
@@ -97,16 +95,21 @@ def test_a_record_keeps_one_entry_for_each_benchmark_and_setting(tmp_path):
     assert found[1]["comparisons"][0]["ratios"]["rival"]["wall"]["low"] == 3
 
 
-def test_falling_behind_is_told_from_noise(tmp_path):
+def test_falling_behind_is_told_from_noise():
+    then = entry_of(10, 14)
+    assert behind(then, entry_of(7, 9), 0.25) == []
+    (line,) = behind(then, entry_of(5, 7.9), 0.25)
+    assert line == "T: rival takes 6.45 times as long as ours; it was 12.00"
+    assert behind(then, entry_of(5, 7.9, cpu=(10, 12)), 0.25) == []
+    assert behind(then, entry_of(20, 30), 0.25) == []
+
+
+def test_figures_are_compared_with_those_of_equal_settings(tmp_path):
     path = tmp_path / "record.json"
     add_to_record(path, entry_of(10, 14))
-    assert behind_record(path, entry_of(7, 9), 0.25) == []
-    (line,) = behind_record(path, entry_of(5, 7.9), 0.25)
-    assert line.startswith("T: rival takes 6.45 times as long as ours; it was 12.00")
-    assert behind_record(path, entry_of(5, 7.9, cpu=(10, 12)), 0.25) == []
-    assert behind_record(path, entry_of(20, 30), 0.25) == []
+    assert recorded(path, "step", {"dataset": "x"}) == entry_of(10, 14)
     with pytest.raises(UserError, match=r"record.json: holds no figures with these settings; run once with --record"):
-        behind_record(path, entry_of(1, 2, dataset="other"), 0.25)
+        recorded(path, "step", {"dataset": "other"})
 
 
 @pytest.mark.parametrize("text", ["[1]", "{}", "not JSON"])
@@ -153,8 +156,6 @@ def test_the_command_prints_records_and_guards(benchmark, tiny_size, capsys, tmp
     page = (tmp_path / "results" / "performance.md").read_text()
     assert all(part["title"] in page for part in entry["comparisons"]) and "123" in page
 
-    assert main([*command, "--against", "--tolerance", "1000"]) == 0
-    assert "times ours" in capsys.readouterr().out
     for part in entry["comparisons"]:
         for ratio in part["ratios"].values():
             for kind in ("wall", "cpu"):
@@ -163,7 +164,8 @@ def test_the_command_prints_records_and_guards(benchmark, tiny_size, capsys, tmp
     with pytest.raises(SystemExit) as left:
         main([*command, "--against"])
     assert left.value.code == 1
-    assert "behind the record: " in capsys.readouterr().err
+    captured = capsys.readouterr()
+    assert "behind the record: " in captured.err and "times ours" in captured.out
 
 
 def test_without_pykeen_there_is_one_line_and_the_rest(tiny_size, capsys, monkeypatch):

@@ -62,7 +62,7 @@ def run(
         comparisons: of a size and a dataset.
     """
     from mmrns.benchmark import pykeen_peer
-    from mmrns.benchmark.comparison import add_to_record, behind_record, measure
+    from mmrns.benchmark.comparison import add_to_record, behind, measure, recorded
     from mmrns.benchmark.suites import SIZES
     from mmrns.files import write_text
     from mmrns.graph.dataset import dataset_folder
@@ -73,7 +73,8 @@ def run(
     dataset_folder(dataset)
     if not pykeen_peer.available():
         print(pykeen_peer.MISSING, file=sys.stderr)
-    settings = {"size": arguments.size, "dataset": Path(dataset).name}
+    settings = {"size": arguments.size, "dataset": Path(dataset).name, "threads": arguments.threads}
+    earlier = recorded(arguments.against, name, settings) if arguments.against else None
     entry = measure(
         name,
         settings,
@@ -84,7 +85,7 @@ def run(
     )
     entry["command"] = shlex.join(["mmrns", *sys.argv[1:]])
     print(json.dumps(entry, indent=2) if arguments.json else benchmark_text(entry))
-    fallen = behind_record(arguments.against, entry, arguments.tolerance) if arguments.against else []
+    fallen = behind(earlier, entry, arguments.tolerance) if earlier else []
     if arguments.record:
         entries = add_to_record(arguments.record, entry)
         write_text(arguments.record.with_suffix(".md"), performance_page(entries))
