@@ -36,6 +36,10 @@ def test_a_question_is_asked_answered_explained_and_compared(visit, served, expl
         question = explorer.question("tail", given, explorer.dataset.relations.find(relation, "relation"))
         expected = explorer.ask(question)[0]
         assert shown == [answer.entity.label for answer in expected.answers]
+        # A name that is not there.
+        page.fill("#search input", "Thinng 12")
+        page.press("#search input", "Enter")
+        wait_for(page, "#message", "“Thinng 12” is not in pictured")
         # What train lists can be left out.
         page.get_by_label("leave out what train lists").check()
         page.wait_for_function("!document.querySelector('#answers .card.train')")
@@ -56,6 +60,7 @@ def test_a_question_is_asked_answered_explained_and_compared(visit, served, expl
         assert page.locator("#compare table").count() >= 1
 
 
+@pytest.mark.slow
 def test_a_bad_label_is_told_and_the_nearest_are_offered(visit, served):
     with visit(f"{served}/?entity=Thinng+12") as page:
         wait_for(page, "#message", "“Thinng 12” is not in pictured")
