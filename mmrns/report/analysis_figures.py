@@ -74,13 +74,13 @@ def plane_figure(analyses: Sequence[Analysis], labels: Sequence[str]) -> Figure:
         axes = figure.subplots()
         used: list[str] = []
         baseline: list[tuple[float, float]] = []
-        for analysis, label, colour in zip(analyses, labels, _wheel(len(analyses)), strict=True):
+        for place, (analysis, label, colour) in enumerate(zip(analyses, labels, _wheel(len(analyses)), strict=True)):
             if analysis.history:
                 steps = [(moment.uniformity, moment.alignment) for moment in analysis.history]
                 axes.plot(*zip(*steps, strict=True), "-", color=colour, alpha=0.5, linewidth=1)
                 _points(axes, steps, s=7, color=colour, alpha=0.5)
                 axes.annotate(f"step {analysis.history[0].step}", steps[0], fontsize=7, color=colour,
-                              xytext=(3, 3), textcoords="offset points")  # fmt: skip
+                              xytext=(5, 3 - 9 * place), textcoords="offset points")  # fmt: skip
             for space in analysis.spaces:
                 point = _plane_point(space.measures, "value")
                 if point is None or space.name not in marks:

@@ -63,4 +63,6 @@ def _measures(measures: list[Measure]) -> Iterable[str]:
 def _number(value: float | None) -> str:
     if value is None:
         return "-"
+    if 0 < abs(value) < 1e-3:
+        return f"{value:.1e}"
     return f"{value:.1f}" if abs(value) >= 10 else f"{value:.4f}"
