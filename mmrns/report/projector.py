@@ -76,11 +76,12 @@ def _cell(text: str) -> str:
 
 
 def _sprites(rows: list[int], picture: Callable[[int], Pixels | None]) -> torch.Tensor:
-    """(N, 3, side, side) from 0 to 1: pictures in the middle of white squares."""
-    sprites = np.ones((len(rows), 3, _SIDE, _SIDE), dtype=np.float32)
+    """(N, 3, side, side) from 0 to 1: pictures in the middle of white squares, grey ones where there is none."""
+    sprites = np.full((len(rows), 3, _SIDE, _SIDE), 0.8, dtype=np.float32)
     for place, row in enumerate(rows):
         if (found := picture(row)) is not None:
             height, width = found.shape[:2]
+            sprites[place] = 1
             top, left = (_SIDE - height) // 2, (_SIDE - width) // 2
             sprites[place, :, top : top + height, left : left + width] = found.transpose(2, 0, 1) / 255
     return torch.from_numpy(sprites)

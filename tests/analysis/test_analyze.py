@@ -261,7 +261,8 @@ def test_the_projector_gets_vectors_labels_types_and_pictures(finished_run, tiny
     with Image.open(folder / "00000/entities/sprite.png") as sprite:
         assert sprite.size == (8 * 32, 8 * 32)  # 60 pictures of 32 pixels
         assert sprite.getpixel((3 * 32 + 16, 16)) == (255, 0, 0)
-        assert sprite.getpixel((2 * 32 + 16, 16)) == (255, 255, 255)
+        assert sprite.getpixel((3 * 32 + 16, 2)) == (255, 255, 255)  # beside a picture that is wider than high
+        assert sprite.getpixel((2 * 32 + 16, 16)) == (204, 204, 204)  # none
 
 
 def test_what_is_not_a_number_is_null_and_no_concern():
