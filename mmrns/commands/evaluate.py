@@ -20,4 +20,6 @@ def run(arguments: argparse.Namespace) -> None:
     from mmrns.report.tables import metrics_table
 
     metrics = evaluate(arguments.run_folder, arguments.split)
+    if not metrics:  # another process of a distributed evaluation prints
+        return
     print(json.dumps(metrics, indent=2) if arguments.json else metrics_table({arguments.split: metrics}))

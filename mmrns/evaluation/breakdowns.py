@@ -13,6 +13,7 @@ from mmrns.features import MODALITIES, FeatureStore
 from mmrns.graph import AnswerIndex, Dataset
 from mmrns.graph.answers import HEAD, TAIL
 from mmrns.graph.statistics import CATEGORIES, relation_categories
+from mmrns.processes import ALONE, Processes
 from mmrns.scoring import KnowledgeGraphModel
 
 
@@ -24,18 +25,20 @@ def evaluate_split(
     features: FeatureStore | None,
     memory_mb: int,
     sample: int = 0,
+    together: Processes = ALONE,
 ) -> tuple[dict[str, dict[str, Any]], pd.DataFrame]:
     """Rank a split and report it.
 
     Args:
         sample: rank this many of the split's triples, the same ones at every call; 0, or more than there are: all.
+        together: the processes that rank them together (see `rank_triples`); every one gets the result.
 
     Returns:
         Metrics by part ("both", "head", "tail", the relation categories, "seen"/"unseen", "has-image" and its
         opposites), and a row a query: head, relation, tail (ids) and their labels, direction, rank, optimistic,
         pessimistic, candidates, category, has_image, has_text, seen, and degree, the answer's ends in train.
     """
-    ranks = rank_triples(model, sampled_triples(dataset.split(split), sample), known, memory_mb)
+    ranks = rank_triples(model, sampled_triples(dataset.split(split), sample), known, memory_mb, together=together)
     category = relation_categories(dataset.train, len(dataset.relations))[ranks.triples[:, 1]]
     seen = dataset.seen[ranks.triples[:, 0]] & dataset.seen[ranks.triples[:, 2]]
     ends = np.bincount(dataset.train[:, [0, 2]].ravel(), minlength=len(dataset.entities))

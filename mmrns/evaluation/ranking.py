@@ -9,7 +9,11 @@ from torch import Tensor
 
 from mmrns.errors import DivergedError
 from mmrns.graph.answers import HEAD, TAIL, AnswerIndex, Queries
+from mmrns.processes import ALONE, Processes
 from mmrns.scoring import KnowledgeGraphModel
+
+# Queries scored at once: enough to keep a machine busy, few enough to be shared by many processes.
+_LARGEST_CHUNK = 256
 
 
 @dataclass(frozen=True)
@@ -41,65 +45,83 @@ class Ranks:
 
 
 def rank_triples(
-    model: KnowledgeGraphModel, triples: NDArray[np.int64], known: AnswerIndex, memory_mb: int, allow_nan: bool = False
+    model: KnowledgeGraphModel,
+    triples: NDArray[np.int64],
+    known: AnswerIndex,
+    memory_mb: int,
+    allow_nan: bool = False,
+    together: Processes = ALONE,
 ) -> Ranks:
     """Rank both ends of (N, 3) triples against every entity, leaving out other known answers.
 
     Ranks come from two comparisons a score row; known answers are taken back by index, so neither a sort nor a mask
-    of queries x entities is needed. A query asked by several triples of a chunk is scored once.
+    of queries x entities is needed. A query asked by several triples of a chunk is scored once. Several processes
+    score every other chunk each. How queries are cut into chunks does not depend on how many there are, so neither
+    do the scores, to the last bit, nor the ranks.
 
     Args:
         known: answers to leave out, usually of all splits, on the model's device.
-        memory_mb: bound on the score rows and comparisons held at once.
+        memory_mb: bound on the score rows and comparisons that a process holds at once.
         allow_nan: rank NaN last instead of failing.
+        together: the processes that rank these triples together; every one gets all ranks.
 
     Raises:
-        DivergedError: a score is NaN, which means that training diverged.
+        DivergedError: a score is NaN, which means that training diverged; in every process.
     """
     was_training = model.training
     model.eval()
     try:
         with torch.inference_mode():
-            sides = [
-                _rank_direction(model, triples, direction, known, memory_mb, allow_nan) for direction in (HEAD, TAIL)
-            ]
+            counts = together.total(_rank_share(model, triples, known, memory_mb, allow_nan, together))
     finally:
         model.train(was_training)
-    optimistic, pessimistic, candidates = (np.concatenate(parts) for parts in zip(*sides, strict=True))
+    optimistic, pessimistic, candidates, nan = counts.flatten(1).numpy()
+    if not allow_nan and nan.any():
+        raise DivergedError("scores are NaN: the training diverged; lower --learning-rate or set --clip-gradient")
     direction_column = np.repeat(np.array([HEAD, TAIL]), len(triples))
     return Ranks(np.concatenate([triples, triples]), direction_column, optimistic, pessimistic, candidates)
 
 
-def _rank_direction(
+def _rank_share(
     model: KnowledgeGraphModel,
     triples: NDArray[np.int64],
-    direction: int,
     known: AnswerIndex,
     memory_mb: int,
     allow_nan: bool,
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    anchor_column = 2 if direction == HEAD else 0
-    order = np.lexsort((triples[:, anchor_column], triples[:, 1]))
+    together: Processes,
+) -> Tensor:
+    """What `_rank_chunk` gives: (4, 2, N) by direction (HEAD, TAIL) and triple, 0 where another process has a query."""
     # A score row, its copy a triple and two comparisons: 4 + 4 + 1 + 1 bytes an entity.
-    chunk = max(1, memory_mb * 2**20 // (10 * known.num_entities))
-    result = np.empty((3, len(triples)), dtype=np.int64)
-    device = known.answers.device
-    for start in range(0, len(order), chunk):
-        places = order[start : start + chunk]
-        queries = Queries.of(torch.from_numpy(triples[places]).to(device), direction)
-        result[:, places] = torch.stack(_rank_chunk(model, queries, known, allow_nan)).cpu().numpy()
-    return result[0], result[1], result[2]
+    size = min(_LARGEST_CHUNK, max(1, memory_mb * 2**20 // (10 * known.num_entities)))
+    chunks = []
+    for direction, anchor_column in ((HEAD, 2), (TAIL, 0)):
+        order = np.lexsort((triples[:, anchor_column], triples[:, 1]))
+        chunks += [(direction, order[start : start + size]) for start in range(0, len(order), size)]
+    everything = model.entities.everything()
+    counts = torch.zeros(4, 2, len(triples), dtype=torch.int64)
+    for direction, places in together.share(chunks):
+        queries = Queries.of(torch.from_numpy(triples[places]).to(known.answers.device), direction)
+        found = torch.stack(_rank_chunk(model, queries, known, everything)).cpu()
+        counts[:, direction, places] = found
+        if not allow_nan and found[3].any():
+            break
+    return counts
 
 
 def _rank_chunk(
-    model: KnowledgeGraphModel, queries: Queries, known: AnswerIndex, allow_nan: bool
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Optimistic rank, pessimistic rank and number of candidates of queries sorted by (relation, anchor): (B,) each."""
+    model: KnowledgeGraphModel, queries: Queries, known: AnswerIndex, everything: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Of queries sorted by (relation, anchor), (B,) each: both ranks, number of candidates, and whether a score is NaN.
+
+    Args:
+        everything: (E, width) vectors of all entities.
+    """
     pairs = torch.stack([queries.relation, queries.anchor], dim=1)
     distinct, row = torch.unique_consecutive(pairs, dim=0, return_inverse=True)
-    scores = model.score_all(distinct[:, 1], distinct[:, 0], queries.direction).float()
-    if not allow_nan and torch.isnan(scores.sum()) and torch.isnan(scores).any():
-        raise DivergedError("scores are NaN: the training diverged; lower --learning-rate or set --clip-gradient")
+    scores = model.score_all(distinct[:, 1], distinct[:, 0], queries.direction, everything).float()
+    nan = torch.isnan(scores.sum(1))
+    if nan.any():  # a sum of infinities is NaN too
+        nan = torch.isnan(scores).any(1)
     true_score = scores[row, queries.answer]
     by_triple = scores if len(distinct) == len(row) else scores[row]
     greater = (by_triple > true_score[:, None]).sum(1)
@@ -117,4 +139,4 @@ def _rank_chunk(
     lost = torch.isnan(true_score)
     optimistic = torch.where(lost, candidates, greater + 1)
     pessimistic = torch.where(lost, candidates, greater + 1 + equal)
-    return optimistic, pessimistic, candidates
+    return optimistic, pessimistic, candidates, nan[row].long()

@@ -19,6 +19,7 @@ from mmrns.graph.answers import HEAD, TAIL, Queries
 from mmrns.graph.dataset import Split
 from mmrns.graph.held_out import dataset_of
 from mmrns.inference.card import DATA_LICENCE, licence_of, model_card
+from mmrns.processes import launched
 from mmrns.scoring import KnowledgeGraphModel, model_of
 from mmrns.training.loop import open_features
 from mmrns.training.run_folder import RunFolder
@@ -181,18 +182,26 @@ def load(run: str | Path) -> TrainedModel:
 def evaluate(run: str | Path, split: Literal["valid", "test"] = "test") -> dict[str, dict[str, Any]]:
     """Rank a split with a run's selected checkpoint, and write its per-query ranks into the run folder.
 
+    Processes that torchrun or accelerate launch started rank it together: the main one writes and returns, the others
+    return nothing.
+
     Returns:
         Metrics by part, as under "valid" or "test" in metrics.json.
     """
     trained = load(run)
     config = trained.config
+    together = launched(config.device)
     dataset = dataset_of(config)
     trained.check_fits(dataset)
     device = torch.device("cuda" if config.device != "cpu" and torch.cuda.is_available() else "cpu")
     features = open_features(dataset, config, device)
     known = dataset.answers().to(device)
     model = trained.model.to(device)
-    metrics, table = evaluate_split(model, dataset, split, known, features, config.eval_memory_mb, config.eval_queries)
+    metrics, table = evaluate_split(
+        model, dataset, split, known, features, config.eval_memory_mb, config.eval_queries, together
+    )
+    if not together.main:
+        return {}
     with atomic_path(trained.run.ranks_file(split)) as temporary:
         table.to_parquet(temporary, index=False)
     return metrics

@@ -26,6 +26,7 @@ from mmrns.files import atomic_path, read_json, write_json
 from mmrns.graph import Dataset, load_dataset
 from mmrns.graph.held_out import as_seen, settle_validation, slice_sha256
 from mmrns.memory import peak_memory_mb, tuned_process
+from mmrns.processes import Processes, on_cpu
 from mmrns.scoring import KnowledgeGraphModel
 from mmrns.training.base import Objective
 from mmrns.training.batches import Batches, derived_seed, total_steps
@@ -62,23 +63,27 @@ def train(
     # --- where: device, precision, processes
     if config.device == "cuda" and not torch.cuda.is_available():
         raise UserError("--device cuda: no GPU is available here; use --device auto or cpu")
-    if config.threads:
-        torch.set_num_threads(config.threads)
     if not torch.distributed.is_initialized():  # else a second run in this process would keep the first one's device
         AcceleratorState._reset_state(reset_partial_state=True)
     accelerator = Accelerator(
-        cpu=config.device == "cpu",
+        cpu=on_cpu(config.device),
         mixed_precision=config.precision,
         # Parameters may go unused, e.g. attention over a modality left out by --modalities.
-        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
+        # Buffers are features, which are the same everywhere.
+        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True, broadcast_buffers=False)],
     )
     device = accelerator.device
+    together = Processes(accelerator.num_processes, accelerator.process_index)
+    if config.batch_size < together.number:
+        raise UserError(f"--batch-size {config.batch_size}: {together.number} processes share a batch; make it larger")
+    if config.threads:
+        torch.set_num_threads(config.threads)
     set_seed(config.seed)
 
     # --- what: graph, features, model, sampler, objective
     dataset = load_dataset(config.dataset)
     config, why = settle_validation(_readable_from_anywhere(config, dataset), dataset)
-    if why and accelerator.is_main_process:
+    if why and together.main:
         tqdm.write(why, file=sys.stderr)
     dataset = as_seen(config, dataset)
     features = open_features(dataset, config, device)
@@ -92,7 +97,7 @@ def train(
     checkpoint_every = config.checkpoint_every or valid_every
     batches = Batches(len(examples), config.batch_size, config.seed)
 
-    model.entities.sparse = sparse_table(config, model.entities, accelerator.num_processes)
+    model.entities.sparse = sparse_table(config, model.entities, together.number)
     optimizer = build_optimizer(config, plain)
     schedule = build_schedule(config, optimizer, steps)
     objective, optimizer = accelerator.prepare(plain, optimizer)
@@ -108,23 +113,23 @@ def train(
         progress.stopped = 0 < config.patience <= progress.since_best
         ended = finished(run) if progress.stopped or progress.step >= steps else None
         if ended and ended["steps"] == progress.step:
-            return ended if accelerator.is_main_process else {}
-    if accelerator.is_main_process:
+            return ended if together.main else {}
+    accelerator.wait_for_everyone()  # until all have seen the folder as it was
+    if together.main:
         if not resume:
             run.claim(config)
         run.clear_partial_files()
         run.describe(config, dataset.entities, dataset.relations, anew=not continued)
-    if accelerator.is_main_process and not continued:
+    if together.main and not continued:
         run.save_weights(parts, step=0)
         save_state(run.state_file, progress, plain, optimizer, schedule, accelerator)
     accelerator.wait_for_everyone()
 
     generator = torch.Generator(device)
     diverged = torch.zeros((), dtype=torch.bool, device=device)
-    main = accelerator.is_main_process
     with (
-        tqdm(total=steps, initial=progress.step, desc=run.path.name, unit="step", disable=not main) as bar,
-        History(run.history_file, run.events, progress.step) if main else contextlib.nullcontext() as log,
+        tqdm(total=steps, initial=progress.step, desc=run.path.name, unit="step", disable=not together.main) as bar,
+        History(run.history_file, run.events, progress.step) if together.main else contextlib.nullcontext() as log,
         _StopSignal() as stop,
     ):
         while progress.step < steps and not progress.stopped:
@@ -132,11 +137,14 @@ def train(
             measure = step % config.log_every == 0
 
             # --- one step
-            rows = batches.rows(step, accelerator.process_index, accelerator.num_processes)
+            rows = batches.rows(step, together.index, together.number)
             # Draws depend on seed, step and process alone, so that a resumed run repeats them.
-            generator.manual_seed(derived_seed(config.seed, step, accelerator.process_index, 1))
+            generator.manual_seed(derived_seed(config.seed, step, together.index, 1))
+            if together.number > 1:  # what is random beside them, such as dropout, must differ between processes too
+                set_seed(derived_seed(config.seed, step, together.index, 4) % 2**32)
             result = objective(examples[rows.to(device)], step, generator, measure)
-            accelerator.backward(result.loss)
+            # Gradients are averaged over processes: this makes theirs the batch's where shares differ by a row.
+            accelerator.backward(result.loss * (len(rows) * together.number / config.batch_size))
             norms = _gradient_norms(plain) if measure and log else {}
             if config.clip_gradient:
                 accelerator.unscale_gradients()
@@ -156,35 +164,38 @@ def train(
                 bar.set_postfix(loss=f"{values['loss']:.4f}", best=f"{progress.best_value:.4f}")
 
             # --- nothing of a run that diverged is kept
-            validate, asked = step % valid_every == 0 or step == steps, stop.asked
-            keep = step % checkpoint_every == 0 or step == steps or asked
+            validate = step % valid_every == 0 or step == steps
+            keep, asked = step % checkpoint_every == 0 or step == steps, False
             diverged |= ~torch.isfinite(result.loss.detach())
-            # Reading it waits for a GPU, so there it is read only where the run waits anyway.
-            if (device.type == "cpu" or measure or validate or keep) and bool(diverged):
-                raise DivergedError(
-                    f"the loss is not a finite number at step {step}; lower --learning-rate or set --clip-gradient"
-                )
+            # Reading it waits for a GPU, so there it is read only where the run waits anyway. All processes stop as one.
+            if device.type == "cpu" or measure or validate or keep:
+                asked, failed = together.any(stop.asked, bool(diverged))
+                if failed:
+                    raise DivergedError(
+                        f"the loss is not a finite number at step {step}; lower --learning-rate or set --clip-gradient"
+                    )
 
             # --- look at valid, keep the best (or, with --selection last, whatever is newest)
             if validate:
-                chosen = _validate(model, dataset, config, accelerator)
+                chosen = _validate(model, dataset, config, device, together)
                 if log:
                     log.add("valid", step, chosen)
                     log.add("embedding", step, embedding_course(model))
                 progress.since_best += 1
                 if config.selection == "last" or chosen[config.metric] > progress.best_value:
                     progress.best_value, progress.best_step, progress.since_best = chosen[config.metric], step, 0
-                    if accelerator.is_main_process:
+                    if together.main:
                         run.save_weights(parts, step)
                 progress.stopped = 0 < config.patience <= progress.since_best
                 if on_validation:
                     on_validation(step, chosen)
 
             # --- keep what a continuation needs
-            if keep or progress.stopped:
-                if accelerator.is_main_process:
+            if keep or asked or progress.stopped:
+                if together.main:
                     save_state(run.state_file, progress, plain, optimizer, schedule, accelerator)
                 if asked:
+                    accelerator.wait_for_everyone()  # a launcher ends the others when one has ended
                     raise StoppedError(
                         f"stopped at step {step} as asked; continue with: mmrns train --resume {run.path}"
                     )
@@ -194,9 +205,7 @@ def train(
     if not rank_test:
         return _course(config, progress, dataset) | {"best": progress.best_value}
     run.load_weights({"model": model})
-    if not accelerator.is_main_process:
-        return {}
-    return finish(run, config, dataset, features, model.to(device), progress, device)
+    return finish(run, config, dataset, features, model.to(device), progress, device, together)
 
 
 def finish(
@@ -207,16 +216,23 @@ def finish(
     model: KnowledgeGraphModel,
     progress: Progress,
     device: torch.device,
+    together: Processes,
 ) -> dict[str, Any]:
-    """Evaluate the selected checkpoint on valid and test; write ranks.parquet, then metrics.json."""
+    """Evaluate the selected checkpoint on valid and test; write ranks.parquet, then metrics.json.
+
+    Together with all processes; the main one writes and returns what it wrote, the others return nothing.
+    """
     known = dataset.answers().to(device)
     parts = {}
     for split in ("valid", "test"):
         parts[split], table = evaluate_split(
-            model, dataset, split, known, features, config.eval_memory_mb, config.eval_queries
+            model, dataset, split, known, features, config.eval_memory_mb, config.eval_queries, together
         )
-        with atomic_path(run.ranks_file(split)) as temporary:
-            table.to_parquet(temporary, index=False)
+        if together.main:
+            with atomic_path(run.ranks_file(split)) as temporary:
+                table.to_parquet(temporary, index=False)
+    if not together.main:
+        return {}
     metrics = _course(config, progress, dataset) | {
         "protocol": _protocol(config, dataset),
         "features": list(features.modalities) if features else [],
@@ -292,11 +308,13 @@ def open_features(dataset: Dataset, config: Config, device: torch.device) -> Fea
     return FeatureStore.open(dataset, folder).resident(device, config.feature_memory_mb)
 
 
-def _validate(model: Any, dataset: Dataset, config: Config, accelerator: Accelerator) -> dict[str, float]:
+def _validate(
+    model: Any, dataset: Dataset, config: Config, device: torch.device, together: Processes
+) -> dict[str, float]:
     """Metrics of valid, both directions, on all of it or on the first --valid-queries triples of a seeded shuffle."""
     triples = sampled_triples(dataset.valid, config.valid_queries, derived_seed(config.seed, 2))
-    known = dataset.answers().to(accelerator.device)
-    return ranking_metrics(rank_triples(model, triples, known, config.eval_memory_mb))
+    known = dataset.answers().to(device)
+    return ranking_metrics(rank_triples(model, triples, known, config.eval_memory_mb, together=together))
 
 
 def _gradient_norms(objective: Objective) -> dict[str, float]:

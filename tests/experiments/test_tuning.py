@@ -34,7 +34,9 @@ def searched(tiny_graph, tmp_path_factory):
     argv = write_search(folder, tiny_graph)
     original = loop.rank_triples
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "rank_triples", lambda m, triples, *r: ranked.append(triples) or original(m, triples, *r))
+        patch.setattr(
+            loop, "rank_triples", lambda m, triples, *r, **k: ranked.append(triples) or original(m, triples, *r, **k)
+        )
         patch.setattr(loop, "finish", None)
         assert main([*argv, "--trials", str(TRIALS), "--keep"]) == 0
     return folder, argv, ranked

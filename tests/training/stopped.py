@@ -1,10 +1,11 @@
-"""Runs in processes of their own, which are killed, interrupted or starved of disk at a chosen moment."""
+"""Runs in processes of their own: killed, interrupted or starved of disk at a chosen moment, or several as one."""
 
 import io
 import multiprocessing
 import os
 import resource
 import signal
+import socket
 import sys
 import time
 from pathlib import Path
@@ -44,6 +45,24 @@ def stop_at_step(argv, errors, step, number):
         pass
     os.kill(child.pid, number)
     return _status(child)
+
+
+def start_together(argv, folder, number=2, *, report=False):
+    """Start `mmrns argv` in processes that gloo joins, as torchrun would; standard errors go to folder/err<index>."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    return [start(argv, folder / f"err{i}", "one of several", i, number, port, report) for i in range(number)]
+
+
+def together(argv, folder, number=2):
+    """Run `mmrns argv` to its end in several processes; returns their exit statuses."""
+    return statuses(start_together(argv, folder, number))
+
+
+def statuses(children):
+    """Exit statuses of what `start_together` started."""
+    return [_status(child) for child, _ in children]
 
 
 def call(function, argument, errors):
@@ -87,6 +106,14 @@ def _report(writer):
         return original(self, step, *rest)
 
     Batches.rows = rows
+
+
+def _one_of_several(writer, index, number, port, report):
+    """What torchrun tells a process by its environment."""
+    place = {"RANK": index, "LOCAL_RANK": index, "WORLD_SIZE": number, "LOCAL_WORLD_SIZE": number, "MASTER_PORT": port}
+    os.environ.update({name: str(value) for name, value in place.items()}, MASTER_ADDR="127.0.0.1", OMP_NUM_THREADS="1")
+    if report:
+        _report(writer)
 
 
 def _die_after_replacing(writer, number):
@@ -159,6 +186,7 @@ def _no_room(writer, what, size):
 
 _PLANS = {
     "report": _report,
+    "one of several": _one_of_several,
     "die after replacing": _die_after_replacing,
     "small blocks, die after replacing": _small_blocks,
     "die in the middle of": _die_in_the_middle_of,

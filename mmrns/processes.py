@@ -1,0 +1,68 @@
+"""Several processes that do one job together: which of them this is, its share, and what is known to all."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+from accelerate import PartialState
+from torch import Tensor
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Processes:
+    """The processes of a job. What is said to be done together, every one of them must do, in the same order.
+
+    Attributes:
+        number: how many there are; 1: this process works alone.
+        index: which of them this one is, from 0.
+    """
+
+    number: int = 1
+    index: int = 0
+
+    @property
+    def main(self) -> bool:
+        """Whether this is the one that prints and writes."""
+        return self.index == 0
+
+    def share(self, things: Sequence[T]) -> Sequence[T]:
+        """This process's part: every number-th thing, so that shares differ by one at most."""
+        return things[self.index :: self.number]
+
+    def total(self, counts: Tensor) -> Tensor:
+        """Together: the sum over processes of an int64 tensor in main memory, of one shape everywhere; exact."""
+        if self.number == 1:
+            return counts
+        total = counts.to(PartialState().device, copy=True)  # NCCL knows GPUs alone
+        torch.distributed.all_reduce(total)
+        return total.cpu()
+
+    def any(self, *flags: bool) -> tuple[bool, ...]:
+        """Together: which flags are set in at least one process."""
+        if self.number == 1:
+            return flags
+        return tuple(self.total(torch.tensor(flags, dtype=torch.int64)).bool().tolist())
+
+
+ALONE = Processes()
+
+
+def on_cpu(device: str) -> bool:
+    """Whether --device means the CPU here. Accelerate must be told, or on a machine without GPU no process meets."""
+    return device == "cpu" or not torch.accelerator.is_available()
+
+
+def launched(device: str) -> Processes:
+    """The processes that torchrun or accelerate launch started, once they have met; ALONE where neither did.
+
+    Args:
+        device: as --device; where it means a GPU, this process's own becomes torch's current one.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return ALONE
+    state = PartialState(cpu=on_cpu(device))
+    return Processes(state.num_processes, state.process_index)
