@@ -131,7 +131,9 @@ def random_store(dataset: Dataset, shapes: Shapes, device: torch.device) -> Feat
     tokens = {}
     for number, (name, (count, width)) in enumerate(shapes.items()):
         generator = np.random.default_rng(number)
-        values = generator.standard_normal((len(dataset.entities), count * width), dtype=np.float32).astype(np.float16)
+        values = np.empty((len(dataset.entities), count, width), dtype=np.float16)
+        for entity in values:  # one at a time: numbers in single precision would take twice the memory of them all
+            entity[:] = generator.standard_normal((count, width), dtype=np.float32)
         present = torch.ones(len(dataset.entities), count, dtype=torch.bool, device=device)
-        tokens[name] = Tokens(torch.from_numpy(values).unflatten(1, (count, width)).to(device), present)
+        tokens[name] = Tokens(torch.from_numpy(values).to(device), present)
     return FeatureStore(dataset.folder, {}, tokens, "")

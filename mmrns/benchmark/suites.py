@@ -52,16 +52,15 @@ def step_comparisons(size: Size, dataset: str, seed: int = 0) -> list[Comparison
     result = []
     for batch in size.naive_batches:
         config = _config(dataset, "rotate", "mmrns", batch, _NEGATIVES, seed, pool_size=size.pool_size)
+        in_pieces = batch > NaiveStep.rows_at_once
         sides: dict[str, Side] = {"mmrns": OurStep(config, _FEATURES), "naive": NaiveStep(config, _FEATURES)}
         result.append(
             Comparison(
                 f"MMRNS step, RotatE, batch {batch}, n {_NEGATIVES}, pool {size.pool_size}",
                 "triples",
                 sides,
-                tuple(sides),
-                (f"naive works {NaiveStep.rows_at_once} triples at a time; its peak memory is that of such a piece",)
-                if batch > NaiveStep.rows_at_once
-                else (),
+                ("mmrns",) if in_pieces else tuple(sides),
+                (f"naive works off {NaiveStep.rows_at_once} triples at a time and adds their gradients",) * in_pieces,
             )
         )
     mmrns = _config(dataset, "rotate", "mmrns", size.batch_size, _NEGATIVES, seed, pool_size=size.pool_size)

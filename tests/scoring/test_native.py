@@ -133,8 +133,9 @@ def test_widths_that_do_not_fit_are_an_error():
 
 
 @pytest.fixture
-def forgetful():
-    """The library is looked for anew within the test, and again after it."""
+def forgetful(monkeypatch):
+    """The library is looked for anew within the test, and again after it; it is compiled without optimising."""
+    monkeypatch.setattr(native, "_FLAGS", [flag for flag in native._FLAGS if flag != "-O3"])
     native.library.cache_clear()
     yield
     native.library.cache_clear()
