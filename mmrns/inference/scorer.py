@@ -66,6 +66,7 @@ def write_onnx(trained: TrainedModel, folder: Path) -> None:
                     output_names=["scores"],
                     dynamo=False,
                     opset_version=_OPSET,
+                    do_constant_folding=False,  # it would store parts of the entity table once more
                     dynamic_axes={part: {0: "questions"} for part in ("anchor", "relation", "scores")},
                 )
         except (torch.onnx.errors.OnnxExporterError, RuntimeError) as error:

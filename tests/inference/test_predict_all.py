@@ -431,7 +431,7 @@ def test_ntriples_are_read_back_by_a_strict_parser(odd, tmp_path):
     np.testing.assert_allclose(said, table["probability"], rtol=1e-5)
 
 
-@pytest.mark.parametrize("top", [0, 50])
+@pytest.mark.parametrize("top", [pytest.param(0, marks=pytest.mark.slow), 50])
 def test_kill_9_at_any_file_then_the_same_bytes(run, tmp_path, monkeypatch, top, capsys):
     argv = ["predict", str(run), "--all", "-k", "3", "--top", str(top), "--json"]
     monkeypatch.setattr("mmrns.inference.questions._MOST_AT_ONCE", 25)
