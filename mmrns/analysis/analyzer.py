@@ -152,8 +152,10 @@ def _notes(explainer: Explainer, facts: Facts, found: list[Space], options: Opti
         if modality not in names:
             notes.append(f"no {modality} features, so no measures of them: mmrns extract makes features")
     if explainer.sampler is None:
-        sampler = explainer.trained.config.sampler if explainer.trained.config.samples else "an objective over all"
-        notes.append(f"no sampler vectors (KCA) and no hardness: {sampler} does not choose negatives by likeness")
+        sampler = (
+            explainer.trained.config.sampler if explainer.trained.config.samples else "an objective over all entities"
+        )
+        notes.append(f"no sampler vectors (KCA) and no hardness: {sampler} does not choose negatives by likeness alone")
     elif explainer.sampler.attention is None:
         notes.append("no sampler vectors of pictures and texts: this run's sampler judges likeness by structure alone")
     if len({name for name in facts.types if name}) < 2:
