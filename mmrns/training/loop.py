@@ -167,7 +167,7 @@ def train(
             validate = step % valid_every == 0 or step == steps
             keep, asked = step % checkpoint_every == 0 or step == steps, False
             diverged |= ~torch.isfinite(result.loss.detach())
-            # Reading it waits for a GPU, so there it is read only where the run waits anyway. All processes stop as one.
+            # Reading it waits for a GPU, so there it is read only where the run waits anyway. All processes stop then.
             if device.type == "cpu" or measure or validate or keep:
                 asked, failed = together.any(stop.asked, bool(diverged))
                 if failed:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from mmrns.errors import UserError
 from mmrns.evaluation import rank_triples
 from mmrns.graph.answers import HEAD, TAIL, AnswerIndex
+from mmrns.processes import Processes
 from tests.evaluation.fixed_scores import FixedScores
 
 ENTITIES, RELATIONS = 5, 2
@@ -147,3 +148,41 @@ def test_scoring_runs_in_evaluation_mode_and_the_mode_is_put_back(training):
     rank_triples(model, np.array([[0, 0, 1]]), index([(0, 0, 1)]), 64)
     assert model.modes == {False}
     assert model.training is training
+
+
+class Apart(Processes):
+    """One of several processes, which does not wait for the others: their parts stay 0."""
+
+    def total(self, counts):
+        return counts
+
+
+@settings(deadline=None)
+@given(triples_lists, st.integers(1, 5), st.integers(0, 2**31), st.sampled_from([0, 64]))
+def test_the_shares_of_several_processes_add_up_to_the_ranks_of_one(triples, number, seed, memory_mb):
+    model, known = FixedScores(random_scores(seed, 3)), index(triples)
+    whole = rank_triples(model, np.array(triples), known, memory_mb)
+    scored = [len(model.batch_sizes)]
+    for name in ("optimistic", "pessimistic", "candidates"):
+        parts = []
+        for process in range(number):
+            model.batch_sizes.clear()
+            parts.append(
+                getattr(rank_triples(model, np.array(triples), known, memory_mb, together=Apart(number, process)), name)
+            )
+            scored.append(len(model.batch_sizes))
+        assert (np.count_nonzero(parts, axis=0) == 1).all()  # each query has one process
+        assert sum(parts).tolist() == getattr(whole, name).tolist()
+    shares = scored[1 : number + 1]
+    assert sum(shares) == scored[0] and max(shares) - min(shares) <= 1
+
+
+def test_nan_in_one_process_s_share_fails_in_all():
+    class Second(Processes):
+        def total(self, counts):
+            counts[3, HEAD, 0] += 1  # the first one's head query
+            return counts
+
+    model = FixedScores(random_scores(0, 3))
+    with pytest.raises(UserError, match="scores are NaN"):
+        rank_triples(model, np.array([(1, 0, 2)]), index([(1, 0, 2)]), 64, together=Second(2, 1))

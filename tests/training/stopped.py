@@ -49,9 +49,7 @@ def stop_at_step(argv, errors, step, number):
 
 def start_together(argv, folder, number=2, *, report=False):
     """Start `mmrns argv` in processes that gloo joins, as torchrun would; standard errors go to folder/err<index>."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = _free_port()
     return [start(argv, folder / f"err{i}", "one of several", i, number, port, report) for i in range(number)]
 
 
@@ -63,6 +61,15 @@ def together(argv, folder, number=2):
 def statuses(children):
     """Exit statuses of what `start_together` started."""
     return [_status(child) for child, _ in children]
+
+
+def call_together(function, number=2):
+    """Call a function in several processes, as torchrun would start them; returns their exit statuses."""
+    port = _free_port()
+    children = [_CONTEXT.Process(target=_called_as, args=(function, index, number, port)) for index in range(number)]
+    for child in children:
+        child.start()
+    return [_status(child) for child in children]
 
 
 def call(function, argument, errors):
@@ -77,6 +84,17 @@ def _status(child):
     if child.is_alive():
         child.kill()
     return child.exitcode
+
+
+def _free_port():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+def _called_as(function, index, number, port):
+    _one_of_several(None, index, number, port, report=False)
+    function()
 
 
 def _called(function, argument, errors):

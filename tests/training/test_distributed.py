@@ -33,7 +33,7 @@ def folders(tiny_graph, tmp_path_factory):
     folder = tmp_path_factory.mktemp("together")
     assert stopped.together(command(tiny_graph, folder / "two"), folder) == [0, 0], (folder / "err0").read_text()
     assert main(command(tiny_graph, folder / "one")) == 0
-    assert main(command(tiny_graph, folder / "long") + ["--steps", "30"]) == 0
+    assert main([*command(tiny_graph, folder / "long"), "--steps", "30"]) == 0
     return folder
 
 
@@ -107,7 +107,7 @@ def test_two_go_on_in_two_to_the_same_bits(tiny_graph, tmp_path):
 
 def test_a_signal_to_one_process_stops_all_at_one_step(tiny_graph, tmp_path):
     run = tmp_path / "run"
-    children = stopped.start_together(command(tiny_graph, run) + ["--steps", "500"], tmp_path, report=True)
+    children = stopped.start_together([*command(tiny_graph, run), "--steps", "500"], tmp_path, report=True)
     second, reports = children[1]
     while reports.recv() < 5:
         pass
