@@ -192,9 +192,7 @@ def evaluate(run: str | Path, split: Literal["valid", "test"] = "test") -> dict[
     features = open_features(dataset, config, device)
     known = dataset.answers().to(device)
     model = trained.model.to(device)
-    metrics, table = evaluate_split(
-        model, dataset, split, known, features, config.eval_memory_mb, config.eval_queries
-    )
+    metrics, table = evaluate_split(model, dataset, split, known, features, config.eval_memory_mb, config.eval_queries)
     with atomic_path(trained.run.ranks_file(split)) as temporary:
         table.to_parquet(temporary, index=False)
     return metrics
