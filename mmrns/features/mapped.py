@@ -6,6 +6,7 @@ only the pages they lie on.
 """
 
 import json
+import mmap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,18 @@ from mmrns.errors import UserError
 MODALITIES = ("image", "text")
 _VALUE_TYPES = {"F16": np.float16, "F32": np.float32}
 _MASK_TYPES = {"BOOL": np.bool_, "U8": np.uint8}
+
+
+def advise(array: np.ndarray, advice: str) -> None:
+    """Tell the system how a memory map will be read ("RANDOM", "NORMAL"), or that it may let its pages go ("DONTNEED").
+
+    Pages that were let go come back from the system's cache, or the disk, when they are read again. Does nothing for
+    an array in memory, or where the system takes no such advice.
+    """
+    opened = getattr(array, "_mmap", None)
+    wanted = getattr(mmap, f"MADV_{advice}", None)
+    if opened is not None and wanted is not None:
+        opened.madvise(wanted)
 
 
 @dataclass(frozen=True)
@@ -73,6 +86,7 @@ def map_tokens(path: Path, entities: int, vocabulary_sha256: str, again: str) ->
     tokens = {}
     for name in (name for name in MODALITIES if name in entries):
         values = mapped(name, _VALUE_TYPES, (entities, None, None))
+        advise(values, "RANDOM")  # a row is a few kilobytes: reading ahead of it would read mostly what nobody wants
         tokens[name] = Tokens(values, mapped(f"{name}_mask", _MASK_TYPES, (entities, values.shape[1])))
     if not tokens:
         raise UserError(f"{path}: holds neither {' nor '.join(MODALITIES)}; {again}")

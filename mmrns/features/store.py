@@ -13,7 +13,8 @@ from torch import Tensor
 
 from mmrns.errors import UserError
 from mmrns.features.digests import file_sha256
-from mmrns.features.mapped import MODALITIES, Tokens, map_tokens
+from mmrns.features.mapped import MODALITIES, Tokens, advise, map_tokens
+from mmrns.features.streaming import Block, stream_features
 from mmrns.files import atomic_path, read_json, write_json
 from mmrns.graph.dataset import Dataset
 
@@ -21,6 +22,8 @@ FORMAT = "mmrns-features-1"
 FEATURES_FILE, MANIFEST_FILE = "features.safetensors", "features.json"
 _LARGEST_HALF = float(np.finfo(np.float16).max)
 _ROWS_AT_ONCE = 4096  # of a memory map that is checked piece by piece
+# Linux maps the 64 kB around a page that is read, where they are cached. Rows are read until so much may be mapped.
+_AROUND, _MOST_MAPPED = 1 << 16, 1 << 30
 
 Arrays = Mapping[str, tuple[np.ndarray | Tensor, np.ndarray | Tensor]]
 
@@ -43,6 +46,7 @@ class FeatureStore:
         self.modalities: tuple[str, ...] = tuple(name for name in MODALITIES if name in tokens)
         self._tokens = tokens
         self._again = again
+        self._mapped = 0
 
     @classmethod
     def open(cls, dataset: Dataset, folder: Path | None = None) -> "FeatureStore":
@@ -102,31 +106,39 @@ class FeatureStore:
         if not arrays or set(arrays) - set(MODALITIES):
             raise ValueError(f"arrays must hold some of {MODALITIES}, not {sorted(arrays)}")
         tensors: dict[str, np.ndarray] = {}
-        described, counts, missing = {}, {}, {}
+        masks, shapes = {}, {}
         for name in (name for name in MODALITIES if name in arrays):
-            values, mask = _storable(name, *arrays[name], entities=len(dataset.entities))
-            tensors[name], tensors[f"{name}_mask"] = values, mask
-            given = fields.get("modalities", {}).get(name, {})
-            described[name] = {**given, "tokens": values.shape[1], "width": values.shape[2]}
-            present = mask.any(axis=1)
-            counts[name] = int(present.sum())
-            missing[name] = [dataset.entities.ids[row] for row in np.flatnonzero(~present)]
-        # One entry only: the library writes several in an order that differs from run to run.
-        header = {"vocabulary_sha256": dataset.entities.sha256}
-        complete = {
-            "format": FORMAT,
-            **header,
-            "entities": len(dataset.entities),
-            **fields,
-            "modalities": described,
-            "counts": {**counts, **fields.get("counts", {})},
-            "missing": missing,
-            "faults": fields.get("faults", []),
-        }
+            values, masks[name] = _storable(name, *arrays[name], entities=len(dataset.entities))
+            tensors[name], tensors[f"{name}_mask"] = values, masks[name]
+            shapes[name] = values.shape[1:]
         with atomic_path(folder / FEATURES_FILE) as temporary:
-            save_file(tensors, temporary, metadata=header)
-            complete["sha256"] = file_sha256(temporary)
+            save_file(tensors, temporary, metadata=_header(dataset))
+            complete = _manifest(dataset, shapes, masks, fields) | {"sha256": file_sha256(temporary)}
             # A kill between the two renames must not leave a manifest that describes other numbers.
+            (folder / MANIFEST_FILE).unlink(missing_ok=True)
+        write_json(folder / MANIFEST_FILE, complete)
+        return cls.open(dataset, folder)
+
+    @classmethod
+    def write_blocks(
+        cls,
+        dataset: Dataset,
+        shapes: Mapping[str, tuple[int, int]],
+        block: Block,
+        folder: Path | None = None,
+        manifest: Mapping[str, Any] | None = None,
+    ) -> "FeatureStore":
+        """`write` of features that are made as they are written: only some entities' are ever in memory.
+
+        Args:
+            shapes: modality -> (tokens, width).
+            block: makes the numbers of some entities of one modality.
+            folder, manifest: as for `write`.
+        """
+        folder = dataset.folder if folder is None else Path(folder)
+        with atomic_path(folder / FEATURES_FILE) as temporary:
+            masks, digest = stream_features(temporary, len(dataset.entities), shapes, block, _header(dataset))
+            complete = _manifest(dataset, shapes, masks, dict(manifest or {})) | {"sha256": digest}
             (folder / MANIFEST_FILE).unlink(missing_ok=True)
         write_json(folder / MANIFEST_FILE, complete)
         return cls.open(dataset, folder)
@@ -163,15 +175,27 @@ class FeatureStore:
             # Indexing copies the rows out of the map; they travel to the device as fp16 and widen there.
             values = torch.from_numpy(np.asarray(found.values[wanted]))
             mask = torch.from_numpy(np.asarray(found.mask[wanted]))
+            self._bound_mapped(len(wanted) * max(_AROUND, found.values[:1].nbytes))
         return values.to(rows.device).float(), mask.to(rows.device).bool()
+
+    def _bound_mapped(self, more: int) -> None:
+        """Let mapped pages go before they fill the memory of the process: of a large file, every page is read once."""
+        self._mapped += more
+        if self._mapped > _MOST_MAPPED:
+            self._mapped = 0
+            for found in self._tokens.values():
+                for array in found.arrays():
+                    advise(array, "DONTNEED")
 
     def mean_tokens(self, modality: str) -> Tensor:
         """Mean of each entity's present tokens: (E, width) float32 on the CPU, zero where it has none."""
         total = len(self.presence(modality))
         blocks = []
+        advise(self._tokens[modality].arrays()[0], "NORMAL")
         for start in range(0, total, _ROWS_AT_ONCE):
             values, mask = self.gather(modality, torch.arange(start, min(start + _ROWS_AT_ONCE, total)))
             blocks.append((values * mask[..., None]).sum(1) / mask.sum(1, keepdim=True).clamp_min(1))
+        advise(self._tokens[modality].arrays()[0], "RANDOM")
         return torch.cat(blocks)
 
     def resident(self, device: torch.device, limit_mb: int) -> "FeatureStore":
@@ -193,6 +217,36 @@ class FeatureStore:
         """Read the whole file once: UserError when its SHA-256 is not the manifest's, so bits changed since."""
         if file_sha256(self.path) != self.manifest.get("sha256"):
             raise UserError(f"{self.path}: its SHA-256 is not the one in {MANIFEST_FILE}; {self._again}")
+
+
+def _header(dataset: Dataset) -> dict[str, str]:
+    # One entry only: the library writes several in an order that differs from run to run.
+    return {"vocabulary_sha256": dataset.entities.sha256}
+
+
+def _manifest(
+    dataset: Dataset,
+    shapes: Mapping[str, tuple[int, ...]],
+    masks: Mapping[str, np.ndarray],
+    fields: dict[str, Any],
+) -> dict[str, Any]:
+    """What features.json says, but for the file's SHA-256."""
+    described, counts, missing = {}, {}, {}
+    for name, (tokens, width) in shapes.items():
+        described[name] = {**fields.get("modalities", {}).get(name, {}), "tokens": int(tokens), "width": int(width)}
+        present = masks[name].any(axis=1)
+        counts[name] = int(present.sum())
+        missing[name] = [dataset.entities.ids[row] for row in np.flatnonzero(~present)]
+    return {
+        "format": FORMAT,
+        **_header(dataset),
+        "entities": len(dataset.entities),
+        **fields,
+        "modalities": described,
+        "counts": {**counts, **fields.get("counts", {})},
+        "missing": missing,
+        "faults": fields.get("faults", []),
+    }
 
 
 def _storable(
