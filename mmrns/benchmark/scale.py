@@ -216,7 +216,8 @@ def measure_scale(
             tell(f"ranking {queries} triples of {config.dataset}")
             speed, metrics = ask(connection, "rank", queries)
             memory = ask(connection, "memory")
-            results.append(ScaleResult(*ask(connection, "size"), phases, taken, speed, metrics, memory))
+            entities, triples, table_mb = ask(connection, "size")
+            results.append(ScaleResult(entities, triples, table_mb, phases, taken, speed, metrics, memory))
             connection.send(None)
         return results
     finally:

@@ -41,9 +41,9 @@ def stream_features(
     place = 0
     for suffix, kind, size in (("", "F16", 2), ("_mask", "BOOL", 1)):
         for name, (tokens, width) in shapes.items():
-            shape = [entities, tokens, width] if not suffix else [entities, tokens]
-            end = place + size * int(np.prod(shape))
-            header[name + suffix] = {"dtype": kind, "shape": shape, "data_offsets": [place, end]}
+            stored = [entities, tokens, width] if not suffix else [entities, tokens]
+            end = place + size * int(np.prod(stored))
+            header[name + suffix] = {"dtype": kind, "shape": stored, "data_offsets": [place, end]}
             place = end
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)  # the tensors begin at a multiple of 8
