@@ -101,4 +101,4 @@ def test_the_published_preset_is_the_method_without_additions():
     assert {name: getattr(config, name) for name in command} == command
     assert (config.entropy_target, config.uniform_share, config.uniform_warmup, config.guard) == (0, 0, 0, "none")
     assert (config.similarity, config.sampler_gradient, config.sampler_detach) == ("cosine", "cooperative", False)
-    assert config.contrastive_warmup == 0
+    assert (config.contrastive_warmup, config.contrastive_loss, config.importance_correction) == (0, "ratio", 0)
