@@ -23,7 +23,6 @@ from mmrns.negatives.attention import CrossModalAttention, StructureGate
 from mmrns.negatives.mmrns import MMRNS
 from mmrns.training.sampled import SampledObjective
 
-
 _PAIRS = 96_000
 
 
