@@ -52,8 +52,8 @@ test-slow: $(CHECKS)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m slow
 
 bench: $(CHECKS)
-	$(BIN)/mmrns benchmark step --against
-	$(BIN)/mmrns benchmark evaluation --against
+	$(BIN)/mmrns benchmark step --threads 1 --against
+	$(BIN)/mmrns benchmark evaluation --threads 1 --against
 
 docs: $(RUNTIME)
 	$(BIN)/python scripts/build_docs.py

@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 
@@ -21,6 +22,9 @@ _TURN_SECONDS, _TURN_MOST = 0.3, 10
 
 class Side(ABC):
     """One way to do a piece of work. Sides can be pickled, so that one can be run in a process of its own."""
+
+    slow: ClassVar[bool] = False
+    """Takes so long that it is not warmed up: what only its first piece pays is little beside the rest."""
 
     @abstractmethod
     def prepare(self) -> Callable[[], Phases]:
@@ -74,7 +78,8 @@ def alternate(sides: Mapping[str, Side], repetitions: int, warm_up: int = 1) -> 
     for repetition in range(warm_up + repetitions):
         for name, run in prepared.items():
             if repetition < warm_up:
-                run()
+                if not sides[name].slow:
+                    run()
             else:
                 _take_turn(run, times[name])
     return times
@@ -95,21 +100,23 @@ def ratios(rival: list[float], ours: list[float]) -> Spread:
     return Spread.of([theirs / mine for theirs, mine in zip(rival, ours, strict=True)])
 
 
-def peak_memory(side: Side, threads: int, pieces: int = 2) -> float:
-    """Largest resident set, in MiB, of a fresh process that does the work twice; Python and its libraries count.
+def peak_memory(side: Side, threads: int) -> float:
+    """Largest resident set, in MiB, of a fresh process that does the work; Python and its libraries count.
+
+    The work is done twice, as some memory is first held then; once by a slow side.
 
     On Linux a new process inherits the peak of the one that starts it: measure before that one has grown.
     """
     # Not forked: threads of OpenMP do not live on in a fork, and wait for one another for ever.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=context) as executor:
-        return executor.submit(_peak, side, threads, pieces).result()
+        return executor.submit(_peak, side, threads).result()
 
 
 @tuned_process()
-def _peak(side: Side, threads: int, pieces: int) -> float:
+def _peak(side: Side, threads: int) -> float:
     torch.set_num_threads(threads)
     run = side.prepare()
-    for _ in range(pieces):
+    for _ in range(1 if side.slow else 2):
         run()
     return peak_memory_mb()

@@ -69,7 +69,8 @@ def measure(
         "comparisons": found,
         "load_average": [round(value, 2) for value in os.getloadavg()] if hasattr(os, "getloadavg") else None,
         "date": time.strftime("%Y-%m-%d"),
-        "environment": environment(),
+        # The command is said apart, as it reads on any machine.
+        "environment": {name: value for name, value in environment().items() if name not in ("command", "host")},
     }
 
 

@@ -23,6 +23,8 @@ from mmrns.negatives.attention import CrossModalAttention, StructureGate
 from mmrns.negatives.mmrns import MMRNS
 from mmrns.training.sampled import SampledObjective
 
+_PAIRS = 96_000
+
 
 @dataclass(frozen=True)
 class NaiveStep(Side):
@@ -31,13 +33,20 @@ class NaiveStep(Side):
     Attributes:
         config: of the run, with the mmrns sampler; every modality must be present.
         random_features: shapes of random features.
-        rows_at_once: triples in one piece; gradients of several pieces are added. The tensors of a batch of 400 in one
-            piece take about 18 GB; the time is that of all rows in any case.
+
+    A large batch is worked off in pieces of 96,000 pairs of triple and candidate, whose gradients are added: the
+    tensors of a batch of 400 with 1,500 candidates take about 18 GB. The time is that of all rows in any case.
     """
+
+    slow = True
 
     config: Config
     random_features: Shapes
-    rows_at_once: int = 64
+
+    @property
+    def rows_at_once(self) -> int:
+        """Triples in one piece."""
+        return max(1, _PAIRS // self.config.pool_size)
 
     @property
     def work(self) -> int:

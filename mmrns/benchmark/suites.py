@@ -42,7 +42,7 @@ class Size:
 
 
 SIZES = {
-    "small": Size("pictokg", 256, 64, 300, (32,), ("rotate", "complex"), 100),
+    "small": Size("pictokg", 256, 64, 300, (128,), ("rotate", "complex"), 100),
     "published": Size("MKG-W", 512, 128, 1500, (64, 400), ("rotate", "pairre", "transe", "complex"), 100),
 }
 
@@ -52,15 +52,16 @@ def step_comparisons(size: Size, dataset: str, seed: int = 0) -> list[Comparison
     result = []
     for batch in size.naive_batches:
         config = _config(dataset, "rotate", "mmrns", batch, _NEGATIVES, seed, pool_size=size.pool_size)
-        in_pieces = batch > NaiveStep.rows_at_once
-        sides: dict[str, Side] = {"mmrns": OurStep(config, _FEATURES), "naive": NaiveStep(config, _FEATURES)}
+        naive = NaiveStep(config, _FEATURES)
+        in_pieces = batch > naive.rows_at_once
+        sides: dict[str, Side] = {"mmrns": OurStep(config, _FEATURES), "naive": naive}
         result.append(
             Comparison(
                 f"MMRNS step, RotatE, batch {batch}, n {_NEGATIVES}, pool {size.pool_size}",
                 "triples",
                 sides,
                 ("mmrns",) if in_pieces else tuple(sides),
-                (f"naive works off {NaiveStep.rows_at_once} triples at a time and adds their gradients",) * in_pieces,
+                (f"naive works off {naive.rows_at_once} triples at a time and adds their gradients",) * in_pieces,
             )
         )
     mmrns = _config(dataset, "rotate", "mmrns", size.batch_size, _NEGATIVES, seed, pool_size=size.pool_size)

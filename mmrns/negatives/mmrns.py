@@ -26,6 +26,7 @@ from mmrns.negatives.exploration import (
     solve_temperature,
     solving_rows,
 )
+from mmrns.negatives.gated import gated_cosine
 from mmrns.negatives.guard import CoAnswers, highest, known_columns, log_of, mean_similarity
 from mmrns.negatives.gumbel import gumbel_top_k, straight_through
 from mmrns.negatives.pool import Pool, draw_distinct
@@ -202,16 +203,20 @@ class MMRNS(NegativeSampler):
         entity_of_pair, relation_of_pair = pairs % len(pool.rows), pairs // len(pool.rows)
         result = Similarities({}, {}, {})
 
+        epsilon = self.config.cosine_epsilon
+
+        def keep(name: str, positives: Tensor, to_candidates: Tensor, present: Tensor) -> None:
+            result.to_candidates[name] = to_candidates
+            result.to_positives[name] = cosine(positives[:, :1], positives, epsilon)
+            result.present[name], result.answers[name] = present, positives[:, 0]
+
         def compare(name: str, crossed: Tensor, paired: Tensor, present: Tensor) -> None:
-            epsilon = self.config.cosine_epsilon
             if self.config.similarity != "cosine":
                 mean, scale = spread(crossed, present[: pool.size], self.config.similarity)
                 crossed = (crossed - mean[:, None]) / scale[:, None]
                 paired = (paired - F.embedding(relation_of_pair, mean)) / F.embedding(relation_of_pair, scale)
             positives = F.embedding(place, paired)  # (B, K, a)
-            result.to_candidates[name] = cosine_by_relation(positives[:, 0], crossed, relation, epsilon)
-            result.to_positives[name] = cosine(positives[:, :1], positives, epsilon)
-            result.present[name], result.answers[name] = present, positives[:, 0]
+            keep(name, positives, cosine_by_relation(positives[:, 0], crossed, relation, epsilon), present)
 
         if self.attention is not None and self.context.features is not None:
             features = {
@@ -228,9 +233,16 @@ class MMRNS(NegativeSampler):
                 compare(name, crossed[name], paired[name], features[name][1].any(1))
         if self.structure is not None:
             everywhere = torch.ones(len(pool.rows), dtype=torch.bool, device=vectors.device)
-            crossed_structure = self.structure.crossed(vectors[: pool.size], relations)
+            candidates = vectors[: pool.size]
             of_pair = F.embedding(entity_of_pair, vectors), F.embedding(relation_of_pair, relations)
-            compare(STRUCTURE, crossed_structure, self.structure.paired(*of_pair), everywhere)
+            paired_structure = self.structure.paired(*of_pair)
+            plain = vectors.is_cuda or torch.is_autocast_enabled("cpu")
+            if self.config.similarity == "cosine" and not plain:
+                positives = F.embedding(place, paired_structure)
+                to_candidates = gated_cosine(self.structure, candidates, relations, positives[:, 0], relation, epsilon)
+                keep(STRUCTURE, positives, to_candidates, everywhere)
+            else:
+                compare(STRUCTURE, self.structure.crossed(candidates, relations), paired_structure, everywhere)
         return result
 
     def _positives(self, queries: Queries, rows: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:

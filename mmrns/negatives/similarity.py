@@ -42,13 +42,24 @@ def cosine_by_relation(answers: Tensor, candidates: Tensor, relation: Tensor, ep
 
     Rows of one relation are multiplied together, so the (B, P, a) tensor is never built.
     """
-    order = torch.argsort(relation, stable=True)
-    sizes = torch.bincount(relation, minlength=len(candidates)).tolist()
+    order, sizes = by_relation(relation, len(candidates))
     groups = answers.index_select(0, order).split(sizes)
     # unbind, not indexing: its backward is one stack instead of a full-size sum a relation.
     products = torch.cat([rows @ of_relation.T for rows, of_relation in zip(groups, candidates.unbind(), strict=True)])
-    norms = F.embedding(relation, _norm(candidates))
-    return F.embedding(torch.argsort(order), products) / (norms * _norm(answers)[:, None] + epsilon)
+    return cosine_of_products(products, _norm(candidates), answers, order, relation, epsilon)
+
+
+def by_relation(relation: Tensor, relations: int) -> tuple[Tensor, list[int]]:
+    """The order (B,) that groups rows by their relation, and the size of each of the R groups."""
+    return torch.argsort(relation, stable=True), torch.bincount(relation, minlength=relations).tolist()
+
+
+def cosine_of_products(
+    products: Tensor, norms: Tensor, answers: Tensor, order: Tensor, relation: Tensor, epsilon: float
+) -> Tensor:
+    """Cosines (B, P), of products (B, P) in `order`, the candidates' norms (R, P) and the answers (B, a)."""
+    of_candidates = F.embedding(relation, norms)
+    return F.embedding(torch.argsort(order), products) / (of_candidates * _norm(answers)[:, None] + epsilon)
 
 
 def _norm(z: Tensor) -> Tensor:

@@ -69,7 +69,7 @@ def test_the_spread_of_numbers():
 
 
 def test_peak_memory_is_that_of_the_side_alone():
-    assert 400 < peak_memory(Hoarder(400), threads=1, pieces=1) < 400 + 1200
+    assert 400 < peak_memory(Hoarder(400), threads=1) < 400 + 1200
 
 
 def entry_of(low, high, cpu=None, name="step", dataset="x"):

@@ -1,0 +1,103 @@
+"""Cosines of structure without a tensor of relations x candidates x width that is written and read again and again.
+
+The structure gate is the dearest part of a step on a CPU: z_s = t * sigmoid(MLP(concat(r, t))) of every candidate under
+every distinct relation. Plain autograd passes over that tensor about twenty times, each time through main memory. Here
+one relation is done at a time, forward and backward, so that its candidates stay in the cache; only the gates are kept.
+"""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from mmrns.negatives.attention import StructureGate
+from mmrns.negatives.similarity import by_relation, cosine_of_products
+
+
+def gated_cosine(
+    gate: StructureGate, entities: Tensor, relations: Tensor, answers: Tensor, relation: Tensor, epsilon: float
+) -> Tensor:
+    """`cosine_by_relation(answers, gate.crossed(entities, relations), relation, epsilon)`: (B, P).
+
+    Args:
+        gate: of the structure.
+        entities: (P, w) candidate vectors.
+        relations: (R, v) vectors of the distinct relations.
+        answers: (B, w) z of the true answers.
+        relation: (B,) index into R.
+        epsilon: added to the product of norms.
+    """
+    order, sizes = by_relation(relation, len(relations))
+    products, squares = _GatedProducts.apply(
+        entities,
+        gate.of_entity(entities),
+        gate.of_relation(relations),
+        gate.output.weight,
+        gate.output.bias,
+        answers.index_select(0, order),
+        sizes,
+        gate.leaky_slope,
+    )
+    norms = (squares + torch.finfo(squares.dtype).tiny).sqrt()
+    return cosine_of_products(products, norms, answers, order, relation, epsilon)
+
+
+class _GatedProducts(torch.autograd.Function):
+    """Products of answers, grouped by relation, with z of the candidates under theirs (B, P), and |z|^2 (R, P)."""
+
+    @staticmethod
+    def forward(
+        context: Any,
+        entities: Tensor,
+        of_entity: Tensor,
+        of_relation: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        answers: Tensor,
+        sizes: list[int],
+        slope: float,
+    ) -> tuple[Tensor, Tensor]:
+        number = len(entities)
+        hidden = entities.new_empty(len(of_relation), number, of_entity.shape[1])
+        gates = entities.new_empty(len(of_relation), *entities.shape)
+        products, squares = entities.new_empty(len(answers), number), entities.new_empty(len(of_relation), number)
+        z = torch.empty_like(entities)
+        for r, (rows, into) in enumerate(zip(answers.split(sizes), products.split(sizes), strict=True)):
+            torch.add(of_entity, of_relation[r], out=hidden[r])
+            F.leaky_relu_(hidden[r], slope)
+            torch.addmm(bias, hidden[r], weight.T, out=gates[r]).sigmoid_()
+            torch.mul(entities, gates[r], out=z)
+            torch.linalg.vecdot(z, z, out=squares[r])
+            torch.mm(rows, z.T, out=into)
+        context.save_for_backward(entities, weight, answers, hidden, gates)
+        context.sizes, context.slope = sizes, slope
+        return products, squares
+
+    @staticmethod
+    @once_differentiable
+    def backward(context: Any, to_products: Tensor, to_squares: Tensor) -> tuple[Tensor | None, ...]:
+        entities, weight, answers, hidden, gates = context.saved_tensors
+        sizes = context.sizes
+        to_entities, to_weight = torch.zeros_like(entities), torch.zeros_like(weight)
+        to_bias, to_answers = weight.new_zeros(len(weight)), torch.empty_like(answers)
+        to_of_entity = torch.zeros_like(hidden[0])
+        to_of_relation = hidden.new_empty(len(hidden), hidden.shape[2])
+        z, to_z = torch.empty_like(entities), torch.empty_like(entities)
+        parts = zip(answers.split(sizes), to_products.split(sizes), to_answers.split(sizes), strict=True)
+        for r, (rows, to_rows, into) in enumerate(parts):
+            torch.mul(entities, gates[r], out=z)
+            torch.mm(to_rows, z, out=into)
+            torch.mm(to_rows.T, rows, out=to_z)
+            to_z.addcmul_(z, to_squares[r][:, None], value=2)
+            to_entities.addcmul_(to_z, gates[r])
+            to_z.mul_(entities)
+            to_logits = torch.ops.aten.sigmoid_backward(to_z, gates[r])
+            to_weight.addmm_(to_logits.T, hidden[r])
+            to_bias += to_logits.sum(0)
+            # leaky_relu keeps signs, so its output tells its input's.
+            to_hidden = torch.ops.aten.leaky_relu_backward(to_logits @ weight, hidden[r], context.slope, False)
+            to_of_entity += to_hidden
+            torch.sum(to_hidden, 0, out=to_of_relation[r])
+        return to_entities, to_of_entity, to_of_relation, to_weight, to_bias, to_answers, None, None
