@@ -91,7 +91,7 @@ def test_features_that_are_streamed_are_sound_and_verify(folder):
     [
         (["--entities", "3"], "--entities 3"),
         (["--triples", "300"], "--triples 300"),
-        (["--triples", "20000"], "--triples 20000"),
+        (["--triples", "200000"], "--triples 200000"),
         (["--relations", "1"], "--relations 1"),
         (["--image-dim", "0"], "--image-dim 0"),
         (["--seed", "-1"], "--seed -1"),
