@@ -17,9 +17,18 @@ from mmrns.negatives.similarity import by_relation, cosine_of_products
 
 
 def gated_cosine(
-    gate: StructureGate, entities: Tensor, relations: Tensor, answers: Tensor, relation: Tensor, epsilon: float
-) -> Tensor:
+    gate: StructureGate,
+    entities: Tensor,
+    relations: Tensor,
+    answers: Tensor,
+    relation: Tensor,
+    epsilon: float,
+    centred: bool = False,
+) -> tuple[Tensor, Tensor]:
     """`cosine_by_relation(answers, gate.crossed(entities, relations), relation, epsilon)`: (B, P).
+
+    Also returns (R, w), what was taken away from answers and candidates before: the candidates' mean under each
+    relation, or 0.
 
     Args:
         gate: of the structure.
@@ -28,9 +37,10 @@ def gated_cosine(
         answers: (B, w) z of the true answers.
         relation: (B,) index into R.
         epsilon: added to the product of norms.
+        centred: take the candidates' mean away first (`similarity.spread`).
     """
     order, sizes = by_relation(relation, len(relations))
-    products, squares = _GatedProducts.apply(
+    products, squares, mean = _GatedProducts.apply(
         entities,
         gate.of_entity(entities),
         gate.of_relation(relations),
@@ -39,13 +49,19 @@ def gated_cosine(
         answers.index_select(0, order),
         sizes,
         gate.leaky_slope,
+        centred,
     )
     norms = (squares + torch.finfo(squares.dtype).tiny).sqrt()
-    return cosine_of_products(products, norms, answers, order, relation, epsilon)
+    if centred:
+        answers = answers - F.embedding(relation, mean)
+    return cosine_of_products(products, norms, answers, order, relation, epsilon), mean
 
 
 class _GatedProducts(torch.autograd.Function):
-    """Products of answers, grouped by relation, with z of the candidates under theirs (B, P), and |z|^2 (R, P)."""
+    """Products of answers, grouped by relation, with z of the candidates under theirs (B, P); |z|^2 (R, P).
+
+    And the mean of z (R, w), which is taken away from both beforehand where centred; otherwise it is 0.
+    """
 
     @staticmethod
     def forward(
@@ -58,27 +74,33 @@ class _GatedProducts(torch.autograd.Function):
         answers: Tensor,
         sizes: list[int],
         slope: float,
-    ) -> tuple[Tensor, Tensor]:
+        centred: bool,
+    ) -> tuple[Tensor, Tensor, Tensor]:
         number = len(entities)
         hidden = entities.new_empty(len(of_relation), number, of_entity.shape[1])
         gates = entities.new_empty(len(of_relation), *entities.shape)
         products, squares = entities.new_empty(len(answers), number), entities.new_empty(len(of_relation), number)
+        mean = entities.new_zeros(len(of_relation), entities.shape[1])
         z = torch.empty_like(entities)
         for r, (rows, into) in enumerate(zip(answers.split(sizes), products.split(sizes), strict=True)):
             torch.add(of_entity, of_relation[r], out=hidden[r])
             F.leaky_relu_(hidden[r], slope)
             torch.addmm(bias, hidden[r], weight.T, out=gates[r]).sigmoid_()
             torch.mul(entities, gates[r], out=z)
+            if centred:
+                torch.mean(z, 0, out=mean[r])
+                z.sub_(mean[r])
+                rows = rows - mean[r]
             torch.linalg.vecdot(z, z, out=squares[r])
             torch.mm(rows, z.T, out=into)
-        context.save_for_backward(entities, weight, answers, hidden, gates)
-        context.sizes, context.slope = sizes, slope
-        return products, squares
+        context.save_for_backward(entities, weight, answers, hidden, gates, mean)
+        context.sizes, context.slope, context.centred = sizes, slope, centred
+        return products, squares, mean
 
     @staticmethod
     @once_differentiable
-    def backward(context: Any, to_products: Tensor, to_squares: Tensor) -> tuple[Tensor | None, ...]:
-        entities, weight, answers, hidden, gates = context.saved_tensors
+    def backward(context: Any, to_products: Tensor, to_squares: Tensor, to_mean: Tensor) -> tuple[Tensor | None, ...]:
+        entities, weight, answers, hidden, gates, mean = context.saved_tensors
         sizes = context.sizes
         to_entities, to_weight = torch.zeros_like(entities), torch.zeros_like(weight)
         to_bias, to_answers = weight.new_zeros(len(weight)), torch.empty_like(answers)
@@ -88,9 +110,14 @@ class _GatedProducts(torch.autograd.Function):
         parts = zip(answers.split(sizes), to_products.split(sizes), to_answers.split(sizes), strict=True)
         for r, (rows, to_rows, into) in enumerate(parts):
             torch.mul(entities, gates[r], out=z)
+            if context.centred:
+                z.sub_(mean[r])
+                rows = rows - mean[r]
             torch.mm(to_rows, z, out=into)
             torch.mm(to_rows.T, rows, out=to_z)
             to_z.addcmul_(z, to_squares[r][:, None], value=2)
+            if context.centred:  # every answer and candidate was less the mean, which is that of the candidates
+                to_z += (to_mean[r] - into.sum(0) - to_z.sum(0)) / len(z)
             to_entities.addcmul_(to_z, gates[r])
             to_z.mul_(entities)
             to_logits = torch.ops.aten.sigmoid_backward(to_z, gates[r])
@@ -100,4 +127,4 @@ class _GatedProducts(torch.autograd.Function):
             to_hidden = torch.ops.aten.leaky_relu_backward(to_logits @ weight, hidden[r], context.slope, False)
             to_of_entity += to_hidden
             torch.sum(to_hidden, 0, out=to_of_relation[r])
-        return to_entities, to_of_entity, to_of_relation, to_weight, to_bias, to_answers, None, None
+        return to_entities, to_of_entity, to_of_relation, to_weight, to_bias, to_answers, None, None, None

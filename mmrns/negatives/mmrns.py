@@ -237,9 +237,12 @@ class MMRNS(NegativeSampler):
             of_pair = F.embedding(entity_of_pair, vectors), F.embedding(relation_of_pair, relations)
             paired_structure = self.structure.paired(*of_pair)
             plain = vectors.is_cuda or torch.is_autocast_enabled("cpu")
-            if self.config.similarity == "cosine" and not plain:
-                positives = F.embedding(place, paired_structure)
-                to_candidates = gated_cosine(self.structure, candidates, relations, positives[:, 0], relation, epsilon)
+            if self.config.similarity != "standardised" and not plain:
+                positives, centred = F.embedding(place, paired_structure), self.config.similarity == "centred"
+                to_candidates, mean = gated_cosine(
+                    self.structure, candidates, relations, positives[:, 0], relation, epsilon, centred
+                )
+                positives = positives - F.embedding(relation, mean)[:, None] if centred else positives
                 keep(STRUCTURE, positives, to_candidates, everywhere)
             else:
                 compare(STRUCTURE, self.structure.crossed(candidates, relations), paired_structure, everywhere)
