@@ -2,8 +2,10 @@
 
 import contextlib
 import ctypes
+import re
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import psutil
 import torch
@@ -35,13 +37,13 @@ def peak_memory_mb() -> float:
     """Largest resident set of this process so far, in MiB; on a GPU, the largest allocation there."""
     if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
         return round(torch.cuda.max_memory_allocated() / 2**20, 1)
+    if sys.platform.startswith("linux"):
+        # Not getrusage's: a process inherits that from the one that started it, however large that was.
+        status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
+        if found := re.search(r"^VmHWM:\s+(\d+) kB", status, re.MULTILINE):
+            return round(int(found[1]) / 2**10, 1)
     memory = psutil.Process().memory_info()
-    try:
-        import resource  # not on Windows
-
-        return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10, 1)
-    except ImportError:
-        return round(memory.rss / 2**20, 1)
+    return round(getattr(memory, "peak_wset", memory.rss) / 2**20, 1)
 
 
 def _keep_freed_memory() -> None:

@@ -104,8 +104,6 @@ def peak_memory(side: Side, threads: int) -> float:
     """Largest resident set, in MiB, of a fresh process that does the work; Python and its libraries count.
 
     The work is done twice, as some memory is first held then; once by a slow side.
-
-    On Linux a new process inherits the peak of the one that starts it: measure before that one has grown.
     """
     # Not forked: threads of OpenMP do not live on in a fork, and wait for one another for ever.
     context = multiprocessing.get_context("spawn")
