@@ -66,12 +66,18 @@ def step_comparisons(size: Size, dataset: str, seed: int = 0) -> list[Comparison
         )
     mmrns = _config(dataset, "rotate", "mmrns", size.batch_size, _NEGATIVES, seed, pool_size=size.pool_size)
     uniform = _config(dataset, "rotate", "uniform", size.batch_size, size.negatives, seed)
+    as_few = _config(dataset, "rotate", "uniform", size.batch_size, _NEGATIVES, seed)
     result.append(
         Comparison(
             f"MMRNS step (n {_NEGATIVES}, pool {size.pool_size}) beside uniform sampling (n {size.negatives}), "
             f"RotatE, batch {size.batch_size}",
             "triples",
-            {"mmrns": OurStep(mmrns, _FEATURES), "uniform": OurStep(uniform)},
+            {
+                "mmrns": OurStep(mmrns, _FEATURES),
+                "uniform": OurStep(uniform),
+                f"uniform, n {_NEGATIVES}": OurStep(as_few),
+            },
+            ("mmrns", "uniform"),
         )
     )
     for model in size.models if pykeen_peer.available() else ():
