@@ -146,7 +146,7 @@ class NaiveMMRNS:
         z = {}
         for name, values in hidden.items():
             keys = hidden[self.attention.other[name]]
-            branch = self.attention._branch(name)
+            branch = self.attention.branch(name)
             affinity = keys @ values.transpose(-1, -2)  # (., N, K, V)
             gate = torch.sigmoid(branch.gate(relations)).unflatten(-1, branch.shape)  # (B, 1, K, V)
             free = branch.norm_free(torch.softmax(affinity, dim=-1) @ values)

@@ -161,10 +161,11 @@ class FeatureStore:
         masks = {name: found.arrays()[1] for name, found in self._tokens.items()}
         return {name: torch.from_numpy(np.asarray(mask.any(axis=1))) for name, mask in masks.items()}
 
-    def gather(self, modality: str, rows: Tensor) -> tuple[Tensor, Tensor]:
+    def gather(self, modality: str, rows: Tensor, widen: bool = True) -> tuple[Tensor, Tensor]:
         """Tokens of the entities `rows` (B,) int64, on the device of `rows`.
 
-        Returns values (B, tokens, width) float32 and mask (B, tokens) bool. Only these rows are read.
+        Returns values (B, tokens, width) in float32, or as they are stored unless `widen`, and mask (B, tokens) bool.
+        Only these rows are read.
         """
         found = self._tokens[modality]
         if isinstance(found.values, Tensor) and isinstance(found.mask, Tensor):
@@ -176,7 +177,8 @@ class FeatureStore:
             values = torch.from_numpy(np.asarray(found.values[wanted]))
             mask = torch.from_numpy(np.asarray(found.mask[wanted]))
             self._bound_mapped(len(wanted) * max(_AROUND, found.values[:1].nbytes))
-        return values.to(rows.device).float(), mask.to(rows.device).bool()
+        values = values.to(rows.device)
+        return values.float() if widen else values, mask.to(rows.device).bool()
 
     def _bound_mapped(self, more: int) -> None:
         """Let mapped pages go before they fill the memory of the process: of a large file, every page is read once."""

@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mmrns.negatives.projection import project_tokens
+
 
 @dataclass
 class AttendedTokens:
@@ -124,32 +126,31 @@ class CrossModalAttention(nn.Module):
         needed = {*wanted, *(self.other[name] for name in wanted)}
         hidden = {name: self._hidden(name, *features[name]) for name in needed}
         return {
-            name: self._branch(name).attend(hidden[name], features[name][1], hidden[self.other[name]])
-            for name in wanted
+            name: self.branch(name).attend(hidden[name], features[name][1], hidden[self.other[name]]) for name in wanted
         }
 
     def gates(self, relation: Tensor, only: Iterable[str] = ()) -> dict[str, Tensor]:
         """Gates of relation vectors (R, v): modality -> (R, K, V)."""
-        return {name: self._branch(name).gates(relation) for name in (list(only) or self.project)}
+        return {name: self.branch(name).gates(relation) for name in (list(only) or self.project)}
 
     def crossed(self, tokens: dict[str, AttendedTokens], gates: dict[str, Tensor]) -> dict[str, Tensor]:
         """z of N entities under R relations: modality -> (R, N, a)."""
-        return {name: self._branch(name).crossed(tokens[name], gates[name]) for name in tokens}
+        return {name: self.branch(name).crossed(tokens[name], gates[name]) for name in tokens}
 
     def paired(self, tokens: dict[str, AttendedTokens], gates: dict[str, Tensor]) -> dict[str, Tensor]:
         """z of N entities, each under the relation at the same place: modality -> (N, a)."""
-        return {name: self._branch(name).paired(tokens[name], gates[name]) for name in tokens}
+        return {name: self.branch(name).paired(tokens[name], gates[name]) for name in tokens}
 
     def _hidden(self, name: str, tokens: Tensor, present: Tensor) -> Tensor:
         """LeakyReLU(e W + b), zero where absent: (N, n, a)."""
-        if tokens.is_cuda:  # counting the present ones would wait for the GPU
-            return F.leaky_relu(self.project[name](tokens), self.leaky_slope) * present[..., None]
-        at = present.flatten().nonzero()[:, 0]
-        hidden = F.leaky_relu(self.project[name](tokens.flatten(0, 1).index_select(0, at)), self.leaky_slope)
-        everywhere = hidden.new_zeros(present.numel(), hidden.shape[1])
-        return everywhere.index_copy(0, at, hidden).unflatten(0, present.shape)
+        project = self.project[name]
+        assert isinstance(project, nn.Linear)
+        if tokens.is_cuda or torch.is_autocast_enabled("cpu"):  # counting the present ones would wait for the GPU
+            return F.leaky_relu(project(tokens), self.leaky_slope) * present[..., None]
+        return project_tokens(tokens, present, project.weight, project.bias, self.leaky_slope)
 
-    def _branch(self, name: str) -> GuidedBranches:
+    def branch(self, name: str) -> GuidedBranches:
+        """The branches of a modality."""
         branch = self.branches[name]
         assert isinstance(branch, GuidedBranches)
         return branch

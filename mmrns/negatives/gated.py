@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from mmrns.negatives.attention import StructureGate
+from mmrns.negatives.loops import gate_, gate_gradient_
 from mmrns.negatives.similarity import by_relation, cosine_of_products
 
 
@@ -51,10 +52,9 @@ def gated_cosine(
         gate.leaky_slope,
         centred,
     )
-    norms = (squares + torch.finfo(squares.dtype).tiny).sqrt()
     if centred:
         answers = answers - F.embedding(relation, mean)
-    return cosine_of_products(products, norms, answers, order, relation, epsilon), mean
+    return cosine_of_products(products, squares, answers, order, relation, epsilon), mean
 
 
 class _GatedProducts(torch.autograd.Function):
@@ -76,7 +76,7 @@ class _GatedProducts(torch.autograd.Function):
         slope: float,
         centred: bool,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        number = len(entities)
+        number, entities = len(entities), entities.contiguous()
         hidden = entities.new_empty(len(of_relation), number, of_entity.shape[1])
         gates = entities.new_empty(len(of_relation), *entities.shape)
         products, squares = entities.new_empty(len(answers), number), entities.new_empty(len(of_relation), number)
@@ -85,13 +85,12 @@ class _GatedProducts(torch.autograd.Function):
         for r, (rows, into) in enumerate(zip(answers.split(sizes), products.split(sizes), strict=True)):
             torch.add(of_entity, of_relation[r], out=hidden[r])
             F.leaky_relu_(hidden[r], slope)
-            torch.addmm(bias, hidden[r], weight.T, out=gates[r]).sigmoid_()
-            torch.mul(entities, gates[r], out=z)
+            torch.addmm(bias, hidden[r], weight.T, out=gates[r])
+            gate_(gates[r], entities, z, squares[r])
             if centred:
                 torch.mean(z, 0, out=mean[r])
-                z.sub_(mean[r])
+                torch.linalg.vecdot(z.sub_(mean[r]), z, out=squares[r])
                 rows = rows - mean[r]
-            torch.linalg.vecdot(z, z, out=squares[r])
             torch.mm(rows, z.T, out=into)
         context.save_for_backward(entities, weight, answers, hidden, gates, mean)
         context.sizes, context.slope, context.centred = sizes, slope, centred
@@ -102,11 +101,12 @@ class _GatedProducts(torch.autograd.Function):
     def backward(context: Any, to_products: Tensor, to_squares: Tensor, to_mean: Tensor) -> tuple[Tensor | None, ...]:
         entities, weight, answers, hidden, gates, mean = context.saved_tensors
         sizes = context.sizes
-        to_entities, to_weight = torch.zeros_like(entities), torch.zeros_like(weight)
+        to_entities, to_squares = torch.zeros_like(entities), to_squares.contiguous()
+        transposed = weight.new_zeros(weight.shape[1], len(weight))  # of the weight's: the faster product
         to_bias, to_answers = weight.new_zeros(len(weight)), torch.empty_like(answers)
         to_of_entity = torch.zeros_like(hidden[0])
         to_of_relation = hidden.new_empty(len(hidden), hidden.shape[2])
-        z, to_z = torch.empty_like(entities), torch.empty_like(entities)
+        z, to_z, nothing = torch.empty_like(entities), torch.empty_like(entities), torch.zeros_like(to_squares[0])
         parts = zip(answers.split(sizes), to_products.split(sizes), to_answers.split(sizes), strict=True)
         for r, (rows, to_rows, into) in enumerate(parts):
             torch.mul(entities, gates[r], out=z)
@@ -115,16 +115,15 @@ class _GatedProducts(torch.autograd.Function):
                 rows = rows - mean[r]
             torch.mm(to_rows, z, out=into)
             torch.mm(to_rows.T, rows, out=to_z)
-            to_z.addcmul_(z, to_squares[r][:, None], value=2)
+            of_squares = to_squares[r]
             if context.centred:  # every answer and candidate was less the mean, which is that of the candidates
+                to_z.addcmul_(z, of_squares[:, None], value=2)
                 to_z += (to_mean[r] - into.sum(0) - to_z.sum(0)) / len(z)
-            to_entities.addcmul_(to_z, gates[r])
-            to_z.mul_(entities)
-            to_logits = torch.ops.aten.sigmoid_backward(to_z, gates[r])
-            to_weight.addmm_(to_logits.T, hidden[r])
-            to_bias += to_logits.sum(0)
+                of_squares = nothing
+            gate_gradient_(to_z, of_squares, entities, gates[r], to_entities, to_bias)
+            transposed.addmm_(hidden[r].T, to_z)
             # leaky_relu keeps signs, so its output tells its input's.
-            to_hidden = torch.ops.aten.leaky_relu_backward(to_logits @ weight, hidden[r], context.slope, False)
+            to_hidden = torch.ops.aten.leaky_relu_backward(to_z @ weight, hidden[r], context.slope, False)
             to_of_entity += to_hidden
             torch.sum(to_hidden, 0, out=to_of_relation[r])
-        return to_entities, to_of_entity, to_of_relation, to_weight, to_bias, to_answers, None, None, None
+        return to_entities, to_of_entity, to_of_relation, transposed.T, to_bias, to_answers, None, None, None

@@ -28,6 +28,7 @@ from mmrns.negatives.exploration import (
 )
 from mmrns.negatives.gated import gated_cosine
 from mmrns.negatives.guard import CoAnswers, highest, known_columns, log_of, mean_similarity
+from mmrns.negatives.guided import crossed_by_blocks
 from mmrns.negatives.gumbel import gumbel_top_k, straight_through
 from mmrns.negatives.pool import Pool, draw_distinct
 from mmrns.negatives.similarity import (
@@ -204,40 +205,49 @@ class MMRNS(NegativeSampler):
         result = Similarities({}, {}, {})
 
         epsilon = self.config.cosine_epsilon
+        # Blocks that stay in the cache are for a CPU, and their gradients by hand for one precision.
+        by_blocks = not (vectors.is_cuda or torch.is_autocast_enabled("cpu"))
 
         def keep(name: str, positives: Tensor, to_candidates: Tensor, present: Tensor) -> None:
             result.to_candidates[name] = to_candidates
             result.to_positives[name] = cosine(positives[:, :1], positives, epsilon)
             result.present[name], result.answers[name] = present, positives[:, 0]
 
-        def compare(name: str, crossed: Tensor, paired: Tensor, present: Tensor) -> None:
+        def compare(name: str, crossed: Tensor, paired: Tensor, present: Tensor, squares: Tensor | None = None) -> None:
             if self.config.similarity != "cosine":
                 mean, scale = spread(crossed, present[: pool.size], self.config.similarity)
-                crossed = (crossed - mean[:, None]) / scale[:, None]
+                crossed, squares = (crossed - mean[:, None]) / scale[:, None], None
                 paired = (paired - F.embedding(relation_of_pair, mean)) / F.embedding(relation_of_pair, scale)
             positives = F.embedding(place, paired)  # (B, K, a)
-            keep(name, positives, cosine_by_relation(positives[:, 0], crossed, relation, epsilon), present)
+            keep(name, positives, cosine_by_relation(positives[:, 0], crossed, relation, epsilon, squares), present)
 
         if self.attention is not None and self.context.features is not None:
             features = {
-                name: self.context.features.gather(name, pool.rows) for name in self.context.features.modalities
+                name: self.context.features.gather(name, pool.rows, widen=not by_blocks)
+                for name in self.context.features.modalities
             }
             tokens = self.attention.attend(features, only=self.pictured)
             gates = self.attention.gates(relations, only=self.pictured)
-            crossed = self.attention.crossed({name: part[: pool.size] for name, part in tokens.items()}, gates)
+            crossed: dict[str, tuple[Tensor, Tensor | None]] = {}
+            for name, part in tokens.items():
+                branch, attended = self.attention.branch(name), part[: pool.size]
+                if by_blocks:
+                    crossed[name] = crossed_by_blocks(branch, attended, gates[name])
+                else:
+                    crossed[name] = branch.crossed(attended, gates[name]), None
             paired = self.attention.paired(
                 {name: part[entity_of_pair] for name, part in tokens.items()},
                 {name: gate.index_select(0, relation_of_pair) for name, gate in gates.items()},
             )
             for name in self.pictured:
-                compare(name, crossed[name], paired[name], features[name][1].any(1))
+                z, squares = crossed[name]
+                compare(name, z, paired[name], features[name][1].any(1), squares)
         if self.structure is not None:
             everywhere = torch.ones(len(pool.rows), dtype=torch.bool, device=vectors.device)
             candidates = vectors[: pool.size]
             of_pair = F.embedding(entity_of_pair, vectors), F.embedding(relation_of_pair, relations)
             paired_structure = self.structure.paired(*of_pair)
-            plain = vectors.is_cuda or torch.is_autocast_enabled("cpu")
-            if self.config.similarity != "standardised" and not plain:
+            if self.config.similarity != "standardised" and by_blocks:
                 positives, centred = F.embedding(place, paired_structure), self.config.similarity == "centred"
                 to_candidates, mean = gated_cosine(
                     self.structure, candidates, relations, positives[:, 0], relation, epsilon, centred

@@ -1,10 +1,12 @@
 """Cosines between true answers and candidates, and the distribution they give (method.md section 4)."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 _LEAST_VARIANCE = 1e-6
 
@@ -31,7 +33,9 @@ def cosine(left: Tensor, right: Tensor, epsilon: float) -> Tensor:
     return (left * right).sum(-1) / (_norm(left) * _norm(right) + epsilon)
 
 
-def cosine_by_relation(answers: Tensor, candidates: Tensor, relation: Tensor, epsilon: float) -> Tensor:
+def cosine_by_relation(
+    answers: Tensor, candidates: Tensor, relation: Tensor, epsilon: float, squares: Tensor | None = None
+) -> Tensor:
     """Cosine of each answer with every candidate under the answer's relation: (B, P).
 
     Args:
@@ -39,14 +43,43 @@ def cosine_by_relation(answers: Tensor, candidates: Tensor, relation: Tensor, ep
         candidates: (R, P, a) z of each candidate under each distinct relation.
         relation: (B,) index into R.
         epsilon: added to the product of norms.
+        squares: (R, P) squared norms of the candidates, where they are known already.
 
     Rows of one relation are multiplied together, so the (B, P, a) tensor is never built.
     """
     order, sizes = by_relation(relation, len(candidates))
-    groups = answers.index_select(0, order).split(sizes)
-    # unbind, not indexing: its backward is one stack instead of a full-size sum a relation.
-    products = torch.cat([rows @ of_relation.T for rows, of_relation in zip(groups, candidates.unbind(), strict=True)])
-    return cosine_of_products(products, _norm(candidates), answers, order, relation, epsilon)
+    # Under autocast the two may differ, and a product that is written where it belongs is not cast for.
+    ordered = answers.index_select(0, order).to(candidates.dtype)
+    products = _ProductsByRelation.apply(ordered, candidates, sizes)
+    squares = candidates.square().sum(-1) if squares is None else squares
+    return cosine_of_products(products, squares, answers, order, relation, epsilon)
+
+
+class _ProductsByRelation(torch.autograd.Function):
+    """Products of answers (B, a), grouped by relation, with the candidates (R, P, a) under theirs: (B, P).
+
+    By hand, each relation's product is written where it belongs; autograd would gather them, and their gradients, anew.
+    """
+
+    @staticmethod
+    def forward(context: Any, answers: Tensor, candidates: Tensor, sizes: list[int]) -> Tensor:
+        products = answers.new_empty(len(answers), candidates.shape[1])
+        for rows, into, z in zip(answers.split(sizes), products.split(sizes), candidates, strict=True):
+            torch.mm(rows, z.T, out=into)
+        context.save_for_backward(answers, candidates)
+        context.sizes = sizes
+        return products
+
+    @staticmethod
+    @once_differentiable
+    def backward(context: Any, to_products: Tensor) -> tuple[Tensor | None, ...]:
+        answers, candidates = context.saved_tensors
+        to_answers, to_candidates = torch.empty_like(answers), torch.empty_like(candidates)
+        groups = [part.split(context.sizes) for part in (answers, to_products, to_answers)]
+        for rows, to_rows, into, z, to_z in zip(*groups, candidates, to_candidates, strict=True):
+            torch.mm(to_rows, z, out=into)
+            torch.mm(to_rows.T, rows, out=to_z)
+        return to_answers, to_candidates, None
 
 
 def by_relation(relation: Tensor, relations: int) -> tuple[Tensor, list[int]]:
@@ -55,16 +88,20 @@ def by_relation(relation: Tensor, relations: int) -> tuple[Tensor, list[int]]:
 
 
 def cosine_of_products(
-    products: Tensor, norms: Tensor, answers: Tensor, order: Tensor, relation: Tensor, epsilon: float
+    products: Tensor, squares: Tensor, answers: Tensor, order: Tensor, relation: Tensor, epsilon: float
 ) -> Tensor:
-    """Cosines (B, P), of products (B, P) in `order`, the candidates' norms (R, P) and the answers (B, a)."""
-    of_candidates = F.embedding(relation, norms)
+    """Cosines (B, P), of products (B, P) in `order`, the candidates' squared norms (R, P) and the answers (B, a)."""
+    of_candidates = F.embedding(relation, _root(squares))
     return F.embedding(torch.argsort(order), products) / (of_candidates * _norm(answers)[:, None] + epsilon)
 
 
 def _norm(z: Tensor) -> Tensor:
     """2-norm over the last dimension. Cheaper backward than vector_norm's, and as safe at zero."""
-    return (z.square().sum(-1) + torch.finfo(z.dtype).tiny).sqrt()
+    return _root(z.square().sum(-1))
+
+
+def _root(squares: Tensor) -> Tensor:
+    return (squares + torch.finfo(squares.dtype).tiny).sqrt()
 
 
 def sampling_distribution(

@@ -25,7 +25,7 @@ class InMemoryFeatures:
     def shape(self, modality):
         return tuple(self.tensors[modality][0].shape[1:])
 
-    def gather(self, modality, rows):
+    def gather(self, modality, rows, widen=True):
         values, present = self.tensors[modality]
         return values[rows], present[rows]
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from mmrns import compiled
 from mmrns.graph.answers import HEAD, TAIL, Queries
 from mmrns.scoring import build_model, native
 from mmrns.scoring.kernels import COMPLEX
@@ -53,7 +54,7 @@ def by_score(model, asked, vectors):
 @pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize("path", ["by row", "few rows of many", "by vector", "all entities"])
 def test_values_and_gradients_are_those_of_score(name, options, direction, threads, path, monkeypatch):
-    monkeypatch.setattr(native, "_WORK_OF_A_THREAD", 1)
+    monkeypatch.setattr(compiled, "_WORK_OF_A_THREAD", 1)
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
     model, double = model_of(name, options)
     asked, rows = queries(direction, *((3, 2) if path == "few rows of many" else ()))
@@ -82,7 +83,7 @@ def test_values_and_gradients_are_those_of_score(name, options, direction, threa
 @needs_compiler
 @every_variant
 def test_the_same_threads_give_the_same_bits(name, options, monkeypatch):
-    monkeypatch.setattr(native, "_WORK_OF_A_THREAD", 1)
+    monkeypatch.setattr(compiled, "_WORK_OF_A_THREAD", 1)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
     asked, rows = queries(TAIL)
     runs = []
@@ -135,10 +136,10 @@ def test_widths_that_do_not_fit_are_an_error():
 @pytest.fixture
 def forgetful(monkeypatch):
     """The library is looked for anew within the test, and again after it; it is compiled without optimising."""
-    monkeypatch.setattr(native, "_FLAGS", [flag for flag in native._FLAGS if flag != "-O3"])
-    native.library.cache_clear()
+    monkeypatch.setattr(compiled, "_FLAGS", [flag for flag in compiled._FLAGS if flag != "-O3"])
+    compiled.library.cache_clear()
     yield
-    native.library.cache_clear()
+    compiled.library.cache_clear()
 
 
 @pytest.mark.usefixtures("forgetful")
@@ -172,7 +173,7 @@ def test_the_loops_are_compiled_once_and_kept_in_the_cache(monkeypatch, tmp_path
     assert native.library() is not None
     built = list((tmp_path / "mmrns").iterdir())
     assert [path.suffix for path in built] == [".so"]
-    native.library.cache_clear()
+    compiled.library.cache_clear()
     monkeypatch.setattr(subprocess, "run", None)
     assert native.library() is not None
 
@@ -188,7 +189,7 @@ def test_a_home_that_cannot_be_written_is_no_obstacle(monkeypatch, tmp_path):
 @needs_compiler
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 def test_a_forked_process_scores_too(monkeypatch):
-    monkeypatch.setattr(native, "_WORK_OF_A_THREAD", 1)
+    monkeypatch.setattr(compiled, "_WORK_OF_A_THREAD", 1)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
     model, _ = model_of("transe", {})
     with torch.no_grad():

@@ -1,0 +1,129 @@
+// The passes of MMRNS's gates that matrix products leave over: one read and one write each, where torch makes several.
+//
+// Compiled and called through mmrns/compiled.py; loops.py says the same in torch. Every function works on the rows
+// first..last alone, so that its caller can give each thread a range.
+
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+
+namespace {
+
+// 1 / (1 + exp(-x)) within a few units in the last place, without a branch, so that a loop of it is vectorised.
+inline float sigmoid(float x) {
+    x = x < -87.0f ? -87.0f : x > 87.0f ? 87.0f : x;  // a NaN stays one
+    const float whole = std::rint(-1.44269504f * x);
+    const float rest = -x - 0.693147181f * whole;
+    float power = 1.0f / 5040;
+    power = power * rest + 1.0f / 720;
+    power = power * rest + 1.0f / 120;
+    power = power * rest + 1.0f / 24;
+    power = power * rest + 1.0f / 6;
+    power = power * rest + 0.5f;
+    power = power * rest + 1.0f;
+    power = power * rest + 1.0f;
+    const int32_t bits = (static_cast<int32_t>(whole) + 127) << 23;
+    float scale;
+    std::memcpy(&scale, &bits, sizeof scale);
+    return 1.0f / (1.0f + power * scale);
+}
+
+}  // namespace
+
+extern "C" {
+
+// gates = sigmoid(gates), z = entities * gates, squares = |z|^2 of each row.
+void gate(float* __restrict__ gates, const float* __restrict__ entities, float* __restrict__ z,
+          float* __restrict__ squares, int64_t width, int64_t first, int64_t last) {
+    for (int64_t n = first; n < last; ++n) {
+        float* g = gates + n * width;
+        const float* e = entities + n * width;
+        float* out = z + n * width;
+        float sum = 0;
+        for (int64_t i = 0; i < width; ++i) {
+            g[i] = sigmoid(g[i]);
+            out[i] = e[i] * g[i];
+            sum += out[i] * out[i];
+        }
+        squares[n] = sum;
+    }
+}
+
+// From the gradient to z, of products alone, and that to squares: the one to the logits, in place of the former; adds
+// to those of the entities and of the bias, which is this range's own.
+void gate_gradient(float* __restrict__ to_z, const float* __restrict__ to_squares, const float* __restrict__ entities,
+                   const float* __restrict__ gates, float* __restrict__ to_entities, float* __restrict__ to_bias,
+                   int64_t width, int64_t first, int64_t last) {
+    for (int64_t n = first; n < last; ++n) {
+        float* d = to_z + n * width;
+        const float *e = entities + n * width, *g = gates + n * width;
+        float* to_e = to_entities + n * width;
+        const float twice = 2 * to_squares[n];
+        for (int64_t i = 0; i < width; ++i) {
+            const float of_z = (d[i] + twice * e[i] * g[i]) * g[i];
+            to_e[i] += of_z;
+            d[i] = of_z * e[i] * (1 - g[i]);
+            to_bias[i] += d[i];
+        }
+    }
+}
+
+// out (entities, R, outer, inner) = gates (R, outer, inner) * affinity (entities, outer, inner) * scale of the slot.
+// Slots are the outer places or the inner ones: scale is (entities, R, outer) or (entities, R, inner).
+void coefficients(const float* __restrict__ gates, const float* __restrict__ affinity, const float* __restrict__ scale,
+                  float* __restrict__ out, int64_t relations, int64_t outer, int64_t inner, int64_t slots_inner,
+                  int64_t first, int64_t last) {
+    const int64_t both = outer * inner, slots = slots_inner ? inner : outer;
+    for (int64_t n = first; n < last; ++n)
+        for (int64_t r = 0; r < relations; ++r)
+            for (int64_t o = 0; o < outer; ++o) {
+                const float *g = gates + r * both + o * inner, *m = affinity + n * both + o * inner;
+                const float* s = scale + (n * relations + r) * slots;
+                float* c = out + (n * relations + r) * both + o * inner;
+                if (slots_inner)
+                    for (int64_t i = 0; i < inner; ++i) c[i] = g[i] * m[i] * s[i];
+                else
+                    for (int64_t i = 0; i < inner; ++i) c[i] = g[i] * m[i] * s[o];
+            }
+}
+
+// Gradients of `coefficients`: writes those to the affinity and the scale, adds to that of the gates, which is this
+// range's own.
+void coefficients_gradient(const float* __restrict__ to_out, const float* __restrict__ gates,
+                           const float* __restrict__ affinity, const float* __restrict__ scale,
+                           float* __restrict__ to_gates, float* __restrict__ to_affinity, float* __restrict__ to_scale,
+                           int64_t relations, int64_t outer, int64_t inner, int64_t slots_inner, int64_t first,
+                           int64_t last) {
+    const int64_t both = outer * inner, slots = slots_inner ? inner : outer;
+    for (int64_t n = first; n < last; ++n) {
+        for (int64_t i = 0; i < both; ++i) to_affinity[n * both + i] = 0;
+        for (int64_t r = 0; r < relations; ++r) {
+            const float* s = scale + (n * relations + r) * slots;
+            float* to_s = to_scale + (n * relations + r) * slots;
+            for (int64_t i = 0; i < slots; ++i) to_s[i] = 0;
+            for (int64_t o = 0; o < outer; ++o) {
+                const float *g = gates + r * both + o * inner, *m = affinity + n * both + o * inner;
+                const float* d = to_out + (n * relations + r) * both + o * inner;
+                float *to_g = to_gates + r * both + o * inner, *to_m = to_affinity + n * both + o * inner;
+                if (slots_inner) {
+                    for (int64_t i = 0; i < inner; ++i) {
+                        const float scaled = d[i] * s[i];
+                        to_g[i] += scaled * m[i];
+                        to_m[i] += scaled * g[i];
+                        to_s[i] += d[i] * g[i] * m[i];
+                    }
+                } else {
+                    float sum = 0;
+                    for (int64_t i = 0; i < inner; ++i) {
+                        const float scaled = d[i] * s[o];
+                        to_g[i] += scaled * m[i];
+                        to_m[i] += scaled * g[i];
+                        sum += d[i] * g[i] * m[i];
+                    }
+                    to_s[o] = sum;
+                }
+            }
+        }
+    }
+}
+}
