@@ -6,6 +6,7 @@ import torch
 
 from mmrns import load_dataset
 from mmrns.config import Config
+from mmrns.graph.vocabulary import Vocabulary
 from mmrns.scoring import model_of
 from mmrns.training.run_folder import RunFolder
 
@@ -32,3 +33,24 @@ def untrained_run(folder, dataset_folder, model="distmult", **options):
     torch.manual_seed(0)
     run.save_weights({"model": model_of(config, len(dataset.entities), len(dataset.relations))}, 1)
     return folder
+
+
+def asked_of(dataset, ask, relation, side):
+    """Entities that `ask` names, by its definition."""
+    seen = {row[side] for row in dataset.train.tolist() if row[1] == relation}
+    kind = [dataset.records.get(name, {}).get("type") for name in dataset.entities.ids]
+    if ask == "seen":
+        return seen
+    if ask == "all":
+        return set(range(len(kind))) if seen else set()
+    kinds = {kind[entity] for entity in seen} - {None, ""}
+    return seen | {entity for entity, its in enumerate(kind) if its in kinds}
+
+
+class OnlyTrain:
+    """What `Questions` needs of a dataset."""
+
+    def __init__(self, entities, relations, train):
+        self.entities = Vocabulary("entity", [f"{n:04}" for n in range(entities)])
+        self.relations = Vocabulary("relation", [f"{n:04}" for n in range(relations)])
+        self.train, self.records = train, {}
