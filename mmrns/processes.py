@@ -47,6 +47,10 @@ class Processes:
             return flags
         return tuple(self.total(torch.tensor(flags, dtype=torch.int64)).bool().tolist())
 
+    def wait(self) -> None:
+        """Together: go on when all have come here."""
+        self.any()
+
 
 ALONE = Processes()
 

@@ -46,6 +46,7 @@ def run(arguments: argparse.Namespace) -> None:
     from mmrns.features.extract import extract
     from mmrns.features.store import MANIFEST_FILE
     from mmrns.graph.dataset import load_dataset
+    from mmrns.processes import launched
 
     given = {option.name: getattr(arguments, option.name) for option in fields(ExtractOptions)}
     given["image_model_options"] = tuple(given["image_model_options"])
@@ -54,6 +55,8 @@ def run(arguments: argparse.Namespace) -> None:
     started = time.perf_counter()
     path = extract(dataset, options)
     seconds = time.perf_counter() - started
+    if not launched(options.device).main:
+        return
     manifest_path = path.with_name(MANIFEST_FILE)
     manifest = read_json(manifest_path, "extract again with --overwrite")
     faults = manifest["faults"]

@@ -2,11 +2,9 @@
 
 import ast
 import difflib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import timm
 import torch
 from timm.data import create_transform, resolve_model_data_config
@@ -16,6 +14,7 @@ from mmrns.errors import UserError
 from mmrns.features.digests import model_sha256
 from mmrns.features.hub import weights_from_hub
 from mmrns.features.options import ExtractOptions
+from mmrns.features.precision import autocast, precision
 from mmrns.features.weights import find_weights, is_efficientnet_lite, map_efficientnet_lite, read_state
 
 _MEND = "--image-weights FILE or --image-weights package:NAME (--image-encoder none leaves images out)"
@@ -27,10 +26,10 @@ class Backbone:
 
     Attributes:
         model: timm model in evaluation mode, classifier included.
-        transform: from a PIL image in RGB to pixels (3, H, W) uint8, resized and cropped as the model was trained. It
-            uses no torch, so it can run in threads beside the encoder without fighting for its cores.
+        transform: from a PIL image in RGB to pixels (3, H, W) uint8, resized and cropped as the model was trained.
         mean, std: of the pixels 0 to 255, (3, 1, 1), on the model's device.
         source: manifest fields that say which model and weights these are.
+        precision: that the model works in (autocast); None: single.
     """
 
     model: torch.nn.Module
@@ -38,19 +37,22 @@ class Backbone:
     mean: Tensor
     std: Tensor
     source: dict[str, Any]
+    precision: torch.dtype | None = None
 
-    def features(self, pixels: Sequence[np.ndarray]) -> Tensor:
-        """Last features of B pictures, as `transform` gives them: tokens (B, N, C), or a map (B, C, H, W)."""
-        images = torch.from_numpy(np.stack(pixels)).to(self.mean.device)
+    def features(self, pixels: Tensor) -> Tensor:
+        """Last features of B pictures (B, 3, H, W) uint8: tokens (B, N, C), or a map (B, C, H, W); fp32."""
+        # Pixels in pinned memory are fetched while the program goes on.
+        images = pixels.to(self.mean.device, non_blocking=True)
         # Channels last halves the time of convolutions on a CPU, and is what GPUs like.
         images = ((images - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
-        output = self.model.forward_features(images)  # type: ignore[operator]  # every timm model has it
+        with autocast(self.mean.device, self.precision):
+            output = self.model.forward_features(images)  # type: ignore[operator]  # every timm model has it
         if not isinstance(output, Tensor) or output.ndim not in (3, 4):
             raise UserError(f"--image-encoder {self.source['encoder']}: gives neither tokens nor a map; choose another")
         # timm's Swin and its kin keep channels last, and say so.
         if output.ndim == 4 and str(getattr(self.model, "output_fmt", "NCHW")).endswith("NHWC"):
             output = output.permute(0, 3, 1, 2)
-        return output
+        return output.float()
 
     def as_map(self, features: Tensor) -> Tensor:
         """Features as a map (B, C, H, W): class and other prefix tokens are left out of token sequences."""
@@ -105,7 +107,10 @@ def load_backbone(options: ExtractOptions, device: torch.device) -> Backbone:
     }
     mean, std = (torch.tensor(config[key], device=device).view(3, 1, 1) * 255 for key in ("mean", "std"))
     # use_prefetcher: timm then leaves the normalisation, which is one step for a batch, to `features`.
-    return Backbone(model, create_transform(**config, use_prefetcher=True), mean, std, source)
+    chosen = precision(options, device)
+    if chosen is not None:
+        source["precision"] = str(chosen).removeprefix("torch.")
+    return Backbone(model, create_transform(**config, use_prefetcher=True), mean, std, source, chosen)
 
 
 def model_options(pairs: tuple[str, ...]) -> dict[str, Any]:

@@ -4,27 +4,31 @@ import hashlib
 import json
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import torch
+from numpy.typing import DTypeLike
 from tqdm import tqdm
 
 from mmrns.errors import UserError
 from mmrns.features.options import ExtractOptions
-from mmrns.features.partial import PartialTokens, open_partial
+from mmrns.features.partial import PARTIAL_FOLDER, PartialTokens, partial_folder
 from mmrns.features.pooling import TokenPca
 from mmrns.features.spans import Encoded, Span, spans
 from mmrns.features.store import FEATURES_FILE, FORMAT, MANIFEST_FILE, FeatureStore
 from mmrns.files import read_json
 from mmrns.graph.dataset import Dataset
 from mmrns.memory import tuned_process
+from mmrns.processes import Processes, launched
 
-# Options that change how fast the work is done or where it goes, not what comes out; and where texts are from, since
-# the texts themselves are part of the fingerprint.
-_NOT_IN_FINGERPRINT = ("threads", "decoders", "output", "overwrite", "text_from")
+# Options that change how fast the work is done or where it goes, not what comes out beyond rounding; where texts are
+# from, since the texts themselves are part of the fingerprint; and the precision, which `source` names unless single.
+_NOT_IN_FINGERPRINT = ("threads", "decoders", "output", "overwrite", "text_from", "text_batch_tokens", "precision")
+# Features that were made when this was the default differ from today's by rounding; they are left alone too.
+_ONCE_DEFAULT_TEXTS = 32
 
 
 class Encoder(Protocol):
@@ -56,6 +60,9 @@ def extract(dataset: Dataset, options: ExtractOptions | None = None, progress: b
     was, to the same bytes. Features that are there already from the same inputs and options are left alone.
     Pictures that are missing or corrupt are listed in the manifest, and never fatal.
 
+    Where torchrun or accelerate launch started several processes, each encodes its share of the entities, and the
+    first puts them together, to the same bytes as one process: the batches of a span are the same whoever encodes it.
+
     Args:
         progress: show a bar on standard error (only when that is a terminal).
 
@@ -68,22 +75,54 @@ def extract(dataset: Dataset, options: ExtractOptions | None = None, progress: b
     """
     options = options or ExtractOptions()
     folder = Path(options.output) if options.output else dataset.folder
+    together = launched(options.device)
     if options.threads:
         torch.set_num_threads(options.threads)
     encoders = _encoders(dataset, options, _device(options.device))
     fingerprint = _fingerprint(dataset, options, encoders)
-    if not options.overwrite and (finished := _finished(dataset, folder, fingerprint)):
-        return finished
-    place = open_partial(folder, fingerprint)
+    finished = None if options.overwrite else _finished(dataset, folder, fingerprint)
+    if together.any(finished is not None)[0]:  # all have looked before the first writes
+        return finished or folder / FEATURES_FILE
+    if together.main:
+        partial_folder(folder, fingerprint)
+    together.wait()
+    work = _Work(folder / PARTIAL_FOLDER, options, together, progress and together.main)
+    partials = {}
+    for name, encoder in encoders.items():
+        shared: Any = getattr(encoder, "shared", None)
+        if shared is not None and shared.files:
+            ready = work.encode(f"{name}-shared", shared, len(shared.files), np.float32)
+            shared.give_back(ready.arrays()[0], ready.notes())
+        partials[name] = work.encode(name, encoder, len(dataset.entities))
+    failure = None
+    if together.main:
+        try:
+            _write(dataset, folder, fingerprint, options, encoders, partials)
+        except UserError as error:
+            failure = error
+    if together.any(failure is not None)[0]:  # the others wait until it is written, and end if it cannot be
+        raise failure or UserError(f"{folder}: process 0 could not write the features; it says why")
+    return folder / FEATURES_FILE
+
+
+def _write(
+    dataset: Dataset,
+    folder: Path,
+    fingerprint: str,
+    options: ExtractOptions,
+    encoders: dict[str, Encoder],
+    partials: dict[str, PartialTokens],
+) -> None:
+    """Features and manifest of what is encoded; the work in progress goes."""
+    place = folder / PARTIAL_FOLDER
     manifest: dict[str, Any] = {"fingerprint": fingerprint, "modalities": {}, "counts": {}, "faults": []}
     arrays = {}
     for name, encoder in encoders.items():
-        partial = _encode_all(name, encoder, len(dataset.entities), place, options, progress)
-        manifest["faults"] += [fault for note in partial.notes for fault in note["faults"]]
+        manifest["faults"] += [fault for note in partials[name].notes() for fault in note["faults"]]
         manifest["modalities"][name] = encoder.source
         manifest["counts"][f"{name}_inputs"] = encoder.total
         manifest["counts"] |= getattr(encoder, "counts", {})
-        values, mask = partial.arrays()
+        values, mask = partials[name].arrays()
         if not mask.any():
             continue  # not one usable picture: a modality of nothing but absent tokens helps nobody
         arrays[name] = values, mask
@@ -94,9 +133,8 @@ def extract(dataset: Dataset, options: ExtractOptions | None = None, progress: b
         raise UserError(
             f"{dataset.folder}: none of its pictures can be used; see that the paths in entities.jsonl are right"
         )
-    store = FeatureStore.write(dataset, arrays, folder, manifest)
+    FeatureStore.write(dataset, arrays, folder, manifest)
     shutil.rmtree(place, ignore_errors=True)
-    return store.path
 
 
 def _device(wanted: str) -> torch.device:
@@ -131,6 +169,7 @@ def _encoders(dataset: Dataset, options: ExtractOptions, device: torch.device) -
 def _fingerprint(dataset: Dataset, options: ExtractOptions, encoders: dict[str, Encoder]) -> str:
     """SHA-256 of all that decides the result: options, entities, weights, texts, names and sizes of pictures."""
     kept = {key: value for key, value in asdict(options).items() if key not in _NOT_IN_FINGERPRINT}
+    kept["text_batch_size"] = options.text_batch_size or _ONCE_DEFAULT_TEXTS
     parts = [FORMAT, dataset.entities.sha256, kept, {name: [e.source, e.inputs()] for name, e in encoders.items()}]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
@@ -146,18 +185,44 @@ def _finished(dataset: Dataset, folder: Path, fingerprint: str) -> Path | None:
     raise UserError(f"{path}: exists, from other options or inputs; give --overwrite, or another --output")
 
 
-def _encode_all(
-    name: str, encoder: Encoder, entities: int, place: Path, options: ExtractOptions, progress: bool
-) -> PartialTokens:
-    partial = PartialTokens(place, name, encoder.tokens, encoder.width)
-    done = encoder.count(range(0, partial.done))
-    # disable=None: no bar where standard error is not a terminal.
-    bar = tqdm(total=encoder.total, initial=done, desc=name, unit=name, disable=None if progress else True)
-    with bar:
-        for encoded in encoder.encode(spans(partial.done, entities, options.span)):
-            partial.append(encoded.values, encoded.mask, encoded.note)
-            bar.update(encoder.count(encoded.span))
-    return partial
+@dataclass(frozen=True)
+class _Work:
+    """Where and how spans are encoded.
+
+    Attributes:
+        place: folder of the work in progress.
+        options: of the extraction.
+        together: the processes that share the spans.
+        progress: show a bar.
+    """
+
+    place: Path
+    options: ExtractOptions
+    together: Processes
+    progress: bool
+
+    def encode(self, name: str, encoder: Encoder, rows: int, dtype: DTypeLike = np.float16) -> PartialTokens:
+        """Together: encode the spans that are not finished yet, each process its share; returns when all are done."""
+        partial = PartialTokens(self.place, name, encoder.tokens, encoder.width, self.together.index, dtype)
+        self.together.wait()  # all have mended their files before the first reads those of others
+        finished = partial.finished()
+        self.together.wait()  # all know the same spans as finished before the first finishes another
+        left = [span for span in spans(0, rows, self.options.span) if span not in finished]
+        mine = self.together.share(left)
+        total = sum(map(encoder.count, mine))
+        bar = tqdm(
+            total=encoder.total if self.together.number == 1 else total,
+            initial=sum(map(encoder.count, finished)) if self.together.number == 1 else 0,
+            desc=name,
+            unit=name,
+            disable=None if self.progress else True,  # None: no bar where standard error is not a terminal
+        )
+        with bar:
+            for encoded in encoder.encode(mine):
+                partial.append(encoded)
+                bar.update(encoder.count(encoded.span))
+        self.together.wait()
+        return partial
 
 
 def _reduce(
@@ -177,5 +242,5 @@ def _reduce(
     reduced = PartialTokens(place, f"{name}-reduced", mask.shape[1], pca.width)
     for span in spans(0, len(mask), options.span):
         block = slice(span.start, span.stop)
-        reduced.append(pca(values[block], mask[block]), mask[block], {})
+        reduced.append(Encoded(span, pca(values[block], mask[block]), mask[block], {}))
     return reduced.arrays()

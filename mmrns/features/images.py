@@ -1,70 +1,28 @@
-"""Pictures of entities, decoded in threads and encoded in batches."""
+"""Pictures of entities as tokens: decoded by worker processes, each encoded once, averaged by entity."""
 
 import itertools
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 
 from mmrns.errors import UserError
 from mmrns.features import pooling
 from mmrns.features.backbones import load_backbone
+from mmrns.features.decoding import PictureError, decoded, read_picture
 from mmrns.features.options import DEFAULT_BATCH, GRID_TOKENS, GRID_WIDTH, ExtractOptions
 from mmrns.features.spans import Encoded, Span
 from mmrns.graph.dataset import Dataset
 
+__all__ = ["ImageEncoder", "PictureError", "SharedPictures", "read_picture"]
+
 _LARGEST_HALF = float(np.finfo(np.float16).max)
 
-
-class PictureError(Exception):
-    """A picture that cannot be used; the message is its reason in the manifest."""
-
-
-@dataclass(frozen=True)
-class _Picture:
-    row: int
-    file: str
-
-
-def read_picture(folder: Path, file: str) -> Image.Image:
-    """The picture `file` (relative to `folder`) upright in RGB; see-through parts become white.
-
-    Raises PictureError: missing, corrupt, or outside of the folder (symbolic links are followed first).
-    """
-    root = folder.resolve()
-    try:
-        path = (root / file).resolve()
-        inside, there = path.is_relative_to(root), path.is_file()
-    except (OSError, ValueError) as error:
-        raise PictureError(f"no usable file name ({error})") from error
-    if not inside:
-        raise PictureError("lies outside of the dataset folder")
-    if not there:
-        raise PictureError("no such file")
-    try:
-        with Image.open(path) as opened:
-            return _as_rgb(ImageOps.exif_transpose(opened))
-    except UnidentifiedImageError:
-        raise PictureError("not a picture in a known format") from None
-    except Exception as error:  # Pillow's decoders raise a dozen kinds for damaged files
-        raise PictureError(
-            f"cannot be decoded ({' '.join(str(error).split())[:120] or type(error).__name__})"
-        ) from error
-
-
-def _as_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):  # 16 bits of grey, of which Pillow's own conversion would keep the low 8
-        image = Image.fromarray((np.asarray(image) >> 8).clip(0, 255).astype(np.uint8))
-    if image.has_transparency_data:
-        coloured = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", coloured.size, "white"), coloured)
-    return image.convert("RGB")
+FileTokens = dict[str, np.ndarray | str]
+"""Tokens (n, C) float32 of a file, or the reason why there are none."""
 
 
 class ImageEncoder:
@@ -75,19 +33,18 @@ class ImageEncoder:
         final_width: width wanted in the end.
         source: manifest fields.
         total: pictures to encode.
+        shared: pictures of entities in several spans, to be encoded ahead of the others and given back.
     """
 
     def __init__(self, dataset: Dataset, options: ExtractOptions, device: torch.device) -> None:
         self._dataset, self._options = dataset, options
         self._backbone = load_backbone(options, device)
-        self._pictures = [
-            [_Picture(row, file) for file in (dataset.records.get(entity, {}).get("images") or [])]
-            for row, entity in enumerate(dataset.entities.ids)
-        ]
-        self._pictures = [pictures[: options.images_per_entity] for pictures in self._pictures]
-        self.total = sum(map(len, self._pictures))
+        records = (dataset.records.get(entity, {}) for entity in dataset.entities.ids)
+        self._files = [(record.get("images") or [])[: options.images_per_entity] for record in records]
+        self.total = sum(map(len, self._files))
         with torch.inference_mode():
-            probe = self._backbone.features([self._backbone.transform(Image.new("RGB", (256, 256), "white"))])
+            white = self._backbone.transform(Image.new("RGB", (256, 256), "white"))
+            probe = self._backbone.features(torch.as_tensor(white)[None])
             self._pooling = self._choose_pooling(probe)
             tokens, self._present = self._pool(probe)
         self.tokens, self.width = int(tokens.shape[1]), int(tokens.shape[2])
@@ -104,12 +61,15 @@ class ImageEncoder:
         }
         if options.image_reduction == "average":
             self.width = self.final_width
+        self.shared = SharedPictures(self, self._in_several_spans())
+        self._ready: FileTokens = {}
 
     def inputs(self) -> list[Any]:
         """What is read, for a fingerprint: entity, file name and size in bytes (null when it is missing)."""
         return [
-            [self._dataset.entities.ids[picture.row], picture.file, self._size(picture.file)]
-            for picture in itertools.chain.from_iterable(self._pictures)
+            [entity, file, self._size(file)]
+            for entity, files in zip(self._dataset.entities.ids, self._files, strict=True)
+            for file in files
         ]
 
     def _size(self, file: str) -> int | None:
@@ -120,56 +80,61 @@ class ImageEncoder:
 
     def count(self, span: Span) -> int:
         """Pictures of the entities of a span."""
-        return sum(len(pictures) for pictures in self._pictures[span.start : span.stop])
+        return sum(len(files) for files in self._files[span.start : span.stop])
+
+    def _in_several_spans(self) -> list[str]:
+        first: dict[str, int] = {}
+        several: dict[str, None] = {}
+        for row, files in enumerate(self._files):
+            for file in files:
+                if first.setdefault(file, row // self._options.span) != row // self._options.span:
+                    several[file] = None
+        return list(several)
+
+    def take(self, ready: FileTokens) -> None:
+        """Tokens of pictures that need no encoding any more."""
+        self._ready = ready
 
     def encode(self, spans: Sequence[Span]) -> Iterator[Encoded]:
-        """Encode the entities of each span, in order.
+        """Encode the entities of each span, in order; a picture that occurs in it more than once, once.
 
-        Batches never cross spans, so a resumed run repeats them exactly.
+        Batches never cross spans, so a span gives the same numbers whoever encodes it, and when.
         """
+        wanted = [
+            list(dict.fromkeys(itertools.chain.from_iterable(self._files[span.start : span.stop]))) for span in spans
+        ]
+        lists = [[file for file in files if file not in self._ready] for files in wanted]
+        for span, files, batches in zip(spans, wanted, self.encode_files(lists), strict=True):
+            sums = _Sums(span, self._files[span.start : span.stop], self._dataset, self.tokens, self.width)
+            for batch in itertools.chain([{file: self._ready[file] for file in files if file in self._ready}], batches):
+                for file, found in batch.items():
+                    sums.add(file, found)
+            yield sums.finish(self._present.cpu().numpy())
+
+    def encode_files(self, lists: Sequence[Sequence[str]]) -> Iterator[Iterator[FileTokens]]:
+        """Of each list of files the tokens, batch by batch; use up each list's batches before the next list's."""
         size = self._options.batch_size or DEFAULT_BATCH[self._backbone.mean.device.type]
-        plan: list[tuple[int, list[_Picture]]] = []
-        for number, span in enumerate(spans):
-            pictures = list(itertools.chain.from_iterable(self._pictures[span.start : span.stop]))
-            plan += [(number, pictures[at : at + size]) for at in range(0, max(1, len(pictures)), size)]
-        with ThreadPoolExecutor(self._options.decoders) as threads:
-            waiting = [threads.submit(self._decode, picture) for picture in plan[0][1]] if plan else []
-            current = _Sums(spans[0], self.tokens, self.width) if plan else None
-            for index, (number, pictures) in enumerate(plan):
-                decoded, following = waiting, plan[index + 1] if index + 1 < len(plan) else None
-                # The next batch is read and resized while the encoder works on this one.
-                waiting = [threads.submit(self._decode, picture) for picture in following[1]] if following else []
-                assert current is not None
-                self._encode_batch(pictures, decoded, current)
-                if following is None or following[0] != number:
-                    yield current.finish(self._present.cpu().numpy())
-                    current = _Sums(spans[number + 1], self.tokens, self.width) if following else None
+        cut = [[files[at : at + size] for at in range(0, len(files), size)] for files in lists]
+        folder, transform = self._dataset.folder, self._backbone.transform
+        on_gpu = self._backbone.mean.device.type == "cuda"
+        arriving = decoded(
+            folder, [batch for batches in cut for batch in batches], transform, self._options.decoders, on_gpu
+        )
+        for batches in cut:
+            yield (self._encode_batch(*next(arriving)) for _ in batches)
 
-    def _decode(self, picture: _Picture) -> np.ndarray:
-        return self._backbone.transform(read_picture(self._dataset.folder, picture.file))
-
-    def _encode_batch(self, pictures: list[_Picture], decoded: list[Future[np.ndarray]], sums: "_Sums") -> None:
-        good: list[tuple[_Picture, np.ndarray]] = []
-        for picture, future in zip(pictures, decoded, strict=True):
-            try:
-                good.append((picture, future.result()))
-            except PictureError as fault:
-                sums.faults.append(self._fault(picture, str(fault)))
-        if not good:
-            return
+    def _encode_batch(self, files: list[str], pixels: Tensor | None, faults: dict[str, str]) -> FileTokens:
+        found: FileTokens = {**faults}
+        if pixels is None:
+            return found
         with torch.inference_mode():
-            features = self._backbone.features([pixels for _, pixels in good])
-            tokens, _ = self._pool(features)
+            tokens, _ = self._pool(self._backbone.features(pixels))
             if tokens.shape[2] > self.width:
                 tokens = pooling.average_channels(tokens, self.width)
-        for (picture, _), values in zip(good, tokens.float().cpu().numpy(), strict=True):
-            if np.isfinite(values).all():
-                sums.add(picture.row, values)
-            else:
-                sums.faults.append(self._fault(picture, "the encoder's output for it is not finite"))
-
-    def _fault(self, picture: _Picture, reason: str) -> dict[str, str]:
-        return {"entity": self._dataset.entities.ids[picture.row], "file": picture.file, "reason": reason}
+        for file, values in zip(files, tokens.cpu().numpy(), strict=True):
+            usable = bool(np.isfinite(values).all())
+            found[file] = values if usable else "the encoder's output for it is not finite"
+        return found
 
     def _choose_pooling(self, features: Tensor) -> str:
         if self._options.image_pooling != "auto":
@@ -196,22 +161,78 @@ class ImageEncoder:
         return pooling.fit_tokens(tokens, wanted or tokens.shape[1])
 
 
+class SharedPictures:
+    """Pictures that stand for entities far apart, encoded in spans of their own: like an encoder, a row a picture.
+
+    Attributes:
+        files: one a row.
+    """
+
+    def __init__(self, encoder: ImageEncoder, files: list[str]) -> None:
+        self._encoder, self.files = encoder, files
+        self.total, self.tokens, self.width = len(files), encoder.tokens, encoder.width
+        self.source: dict[str, Any] = {}
+
+    def inputs(self) -> list[Any]:
+        """Nothing that the image encoder's own inputs do not hold."""
+        return []
+
+    def count(self, span: Span) -> int:
+        """Pictures of a span."""
+        return len(span)
+
+    def encode(self, spans: Sequence[Span]) -> Iterator[Encoded]:
+        """Encode the pictures of each span; values are fp32, and a note has the faults by file."""
+        lists = [self.files[span.start : span.stop] for span in spans]
+        for span, files, batches in zip(spans, lists, self._encoder.encode_files(lists), strict=True):
+            found = {file: tokens for batch in batches for file, tokens in batch.items()}
+            values = np.zeros((len(span), self.tokens, self.width), dtype=np.float32)
+            faults = {}
+            for at, file in enumerate(files):
+                tokens = found[file]
+                if isinstance(tokens, str):
+                    faults[file] = tokens
+                else:
+                    values[at] = tokens
+            yield Encoded(span, values, np.ones(values.shape[:2], dtype=np.bool_), {"faults": faults})
+
+    def give_back(self, values: np.ndarray, notes: Sequence[dict[str, Any]]) -> None:
+        """Let the encoder use what was encoded: values (F, n, C) of all pictures, and the notes of all spans."""
+        faults = {file: reason for note in notes for file, reason in note["faults"].items()}
+        self._encoder.take({file: faults.get(file, values[at]) for at, file in enumerate(self.files)})
+
+
 class _Sums:
     """Sums over the pictures of each entity of one span, and what was wrong with the others."""
 
-    def __init__(self, span: Span, tokens: int, width: int) -> None:
-        self._span = span
+    def __init__(self, span: Span, files: list[list[str]], dataset: Dataset, tokens: int, width: int) -> None:
+        self._span, self._files, self._dataset = span, files, dataset
+        self._rows: dict[str, list[int]] = {}
+        for row, of_entity in enumerate(files):
+            for file in of_entity:
+                self._rows.setdefault(file, []).append(row)
         self._values = np.zeros((len(span), tokens, width), dtype=np.float32)
         self._counts = np.zeros(len(span), dtype=np.int64)
-        self.faults: list[dict[str, str]] = []
+        self._faults: dict[str, str] = {}
 
-    def add(self, row: int, values: np.ndarray) -> None:
-        self._values[row - self._span.start] += values
-        self._counts[row - self._span.start] += 1
+    def add(self, file: str, found: np.ndarray | str) -> None:
+        """Tokens of a picture, or its fault, for every entity that has it."""
+        if isinstance(found, str):
+            self._faults[file] = found
+            return
+        for row in self._rows[file]:
+            self._values[row] += found
+            self._counts[row] += 1
 
     def finish(self, present: np.ndarray) -> Encoded:
         """Means over an entity's usable pictures, fp16; `present` (n,) says which tokens are not padding."""
         means = self._values / np.maximum(self._counts, 1)[:, None, None]
         mask = (self._counts > 0)[:, None] & present
         values = means.clip(-_LARGEST_HALF, _LARGEST_HALF).astype(np.float16)
-        return Encoded(self._span, values, mask, {"faults": self.faults})
+        faults = [
+            {"entity": self._dataset.entities.ids[row], "file": file, "reason": self._faults[file]}
+            for row, files in zip(self._span, self._files, strict=True)
+            for file in files
+            if file in self._faults
+        ]
+        return Encoded(self._span, values, mask, {"faults": faults})

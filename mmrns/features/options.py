@@ -14,6 +14,9 @@ TEXT_SOURCES = ("auto", "records", "names")
 GRID_TOKENS, GRID_WIDTH = 9, 384
 # Measured with EfficientNet-Lite0: above 4 images its activations outgrow what malloc keeps, and are paged in anew.
 DEFAULT_BATCH = {"cpu": 4, "cuda": 64}
+# Measured with MiniLM: beyond 512 a CPU only loses, since longer batches hold more padding.
+DEFAULT_TEXT_TOKENS = {"cpu": 512, "cuda": 16384}
+PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 
 
 def _option(default: Any, help: str, **more: Any) -> Any:
@@ -100,13 +103,30 @@ class ExtractOptions:
         f"cost memory, {DEFAULT_BATCH['cuda']} on cuda",
         metavar="N",
     )
-    text_batch_size: int = _option(32, "texts that go through the encoder at once", metavar="N")
+    text_batch_size: int | None = _option(
+        None,
+        "texts that go through the encoder at once, at most; default: as many as --text-batch-tokens lets",
+        metavar="N",
+    )
+    text_batch_tokens: int | None = _option(
+        None,
+        "tokens, padding counted, that go through the text encoder at once; texts of like length go together; default: "
+        f"{DEFAULT_TEXT_TOKENS['cpu']} on a CPU, {DEFAULT_TEXT_TOKENS['cuda']} on cuda",
+        metavar="N",
+    )
+    precision: str = _option(
+        "auto",
+        "that the encoders work in; auto: bf16 on cuda (fp16 where a GPU lacks it), fp32 on a CPU",
+        choices=PRECISIONS,
+    )
     span: int = _option(
         256, "entities whose features are saved at once; a killed run repeats at most these", metavar="N"
     )
     device: str = _option("auto", "where the encoders run; auto: cuda when there is one", choices=DEVICES)
     threads: int | None = _option(None, "CPU threads for the encoders; default: as torch decides", metavar="N")
-    decoders: int = _option(2, "threads that read and resize images while the encoder works", metavar="N")
+    decoders: int = _option(
+        2, "processes that read and resize images while the encoder works; 0: none, one after the other", metavar="N"
+    )
     output: Path | None = _option(  # noqa: RUF009 - a Path cannot be changed
         None, "folder for the features; default: the dataset's own", metavar="FOLDER"
     )
@@ -116,8 +136,10 @@ class ExtractOptions:
         """Raises UserError that names the flag of the first value out of range."""
         for name in ("image_tokens", "image_dim", "pca_sample", "images_per_entity", "text_tokens", "batch_size"):
             self._at_least_one(name)
-        for name in ("text_batch_size", "span", "threads", "decoders"):
+        for name in ("text_batch_size", "text_batch_tokens", "span", "threads"):
             self._at_least_one(name)
+        if self.decoders < 0:
+            raise UserError(f"--decoders {self.decoders}: must be at least 0")
         for entry in fields(self):
             choices = entry.metadata.get("choices")
             if choices and getattr(self, entry.name) not in choices:

@@ -13,7 +13,8 @@ from mmrns.errors import UserError
 from mmrns.features.digests import file_sha256, model_sha256
 from mmrns.features.hub import weights_from_hub
 from mmrns.features.names import name_text
-from mmrns.features.options import ExtractOptions
+from mmrns.features.options import DEFAULT_TEXT_TOKENS, ExtractOptions
+from mmrns.features.precision import autocast, precision
 from mmrns.features.spans import Encoded, Span
 from mmrns.features.weights import PACKAGE, find_model_folder, package_label
 from mmrns.graph.dataset import Dataset
@@ -89,6 +90,10 @@ class TextEncoder:
             self._fill_from_names(dataset.entities.ids)
         self.total = sum(map(len, self._texts))
         self._model, source = _load(options.text_encoder, device)
+        self._device, self._precision = device, precision(options, device)
+        self._batch_tokens = options.text_batch_tokens or DEFAULT_TEXT_TOKENS[device.type]
+        if self._precision is not None:
+            source["precision"] = str(self._precision).removeprefix("torch.")
         # Labels and names alone are one text each: then no more tokens are kept that every entity lacks.
         self.tokens = options.text_tokens if any(record.get("texts") for record in records) else 1
         self.width = int(self._vectors(["x"]).shape[1])
@@ -128,13 +133,51 @@ class TextEncoder:
             yield Encoded(span, values, mask, {"faults": []})
 
     def _vectors(self, texts: list[str]) -> np.ndarray:
-        """(N, width) float32. The library sorts by length within the call, so little is spent on padding."""
-        vectors = self._model.encode(texts, batch_size=self._options.text_batch_size, show_progress_bar=False)
-        if not np.isfinite(vectors).all():
+        """(N, width) float32, in the order given; a text is encoded once, in a batch with others of its length."""
+        place = {text: at for at, text in enumerate(dict.fromkeys(texts))}
+        distinct = list(place)
+        found = None
+        for batch in batches_by_length(self._lengths(distinct), self._batch_tokens, self._options.text_batch_size):
+            with autocast(self._device, self._precision):
+                some = self._model.encode(
+                    [distinct[at] for at in batch], batch_size=len(batch), show_progress_bar=False
+                )
+            if found is None:
+                found = np.zeros((len(distinct), some.shape[1]), dtype=np.float32)
+            found[batch] = some
+        assert found is not None
+        if not np.isfinite(found).all():
             raise UserError(
                 f"--text-encoder {self._options.text_encoder}: gives values that are not finite; give another"
             )
-        return vectors
+        return found[[place[text] for text in texts]]
+
+    def _lengths(self, texts: list[str]) -> np.ndarray:
+        """Tokens of each text (N,), as many as the model reads."""
+        tokenizer = self._model.tokenizer
+        if not callable(tokenizer):  # a static embedding's: it pads nothing, so any order will do
+            return np.array([len(text) for text in texts])
+        found = tokenizer(texts, truncation=True, max_length=self._model.max_seq_length, return_attention_mask=False)
+        return np.array([len(tokens) for tokens in found["input_ids"]])
+
+
+def batches_by_length(lengths: np.ndarray, tokens: int, most: int | None = None) -> list[np.ndarray]:
+    """Indices of N texts in batches: the shortest first, so that a batch holds texts of like length.
+
+    Args:
+        lengths: tokens of each text (N,).
+        tokens: of a batch at most, padding counted: its number of texts times its longest; a longer text is alone.
+        most: texts of a batch at most.
+    """
+    batches: list[np.ndarray] = []
+    order = np.argsort(lengths, kind="stable")
+    start = 0
+    for end in range(1, len(order) + 1):
+        full = end == len(order) or (end + 1 - start) * lengths[order[end]] > tokens
+        if full or end - start == most:
+            batches.append(order[start:end])
+            start = end
+    return batches
 
 
 def _encodable(text: str) -> str:

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 
 from mmrns.cli import main
 from mmrns.errors import UserError
-from mmrns.features import FeatureStore, hub, images, store
+from mmrns.features import FeatureStore, decoding, hub, images, store
 from mmrns.features.extract import extract
 from mmrns.features.options import ExtractOptions
 from mmrns.graph.dataset import load_dataset
@@ -88,9 +88,9 @@ def test_the_command_with_pip_shipped_weights(pictures, capsys):
 
 
 def test_a_run_that_was_interrupted_goes_on_where_it_was(pictures, tiny, tmp_path, monkeypatch):
-    options = {**tiny, "span": 2, "batch_size": 4, "image_dim": 20}
+    options = {**tiny, "span": 2, "batch_size": 4, "image_dim": 20, "decoders": 0}
     whole = extract(pictures, ExtractOptions(**options, output=tmp_path / "whole"))
-    read, encoded = images.read_picture, []
+    read, encoded = decoding.read_picture, []
 
     def failing(folder, file):
         if file == "img/7.png":
@@ -98,17 +98,17 @@ def test_a_run_that_was_interrupted_goes_on_where_it_was(pictures, tiny, tmp_pat
         encoded.append(file)
         return read(folder, file)
 
-    monkeypatch.setattr(images, "read_picture", failing)
+    monkeypatch.setattr(decoding, "read_picture", failing)
     with pytest.raises(KeyboardInterrupt):
         extract(pictures, ExtractOptions(**options, output=tmp_path / "parts"))
     assert not (tmp_path / "parts" / "features.safetensors").exists()
     # A kill in the middle of a write leaves a torn line and numbers that no line vouches for.
     partial = tmp_path / "parts" / ".features.partial"
     for part in ("values", "mask", "journal"):
-        with (partial / f"image.{part}").open("ab") as file:
-            file.write(b'{"done": 9')
+        with (partial / f"image.0.{part}").open("ab") as file:
+            file.write(b'{"rows": [6, 8]')
     encoded.clear()
-    monkeypatch.setattr(images, "read_picture", lambda folder, file: (encoded.append(file), read(folder, file))[1])
+    monkeypatch.setattr(decoding, "read_picture", lambda folder, file: (encoded.append(file), read(folder, file))[1])
     resumed = extract(pictures, ExtractOptions(**options, output=tmp_path / "parts"))
     assert sorted(encoded) == [f"img/{number}.png" for number in range(6, 10)]
     assert resumed.read_bytes() == whole.read_bytes()
@@ -124,7 +124,7 @@ def test_a_killed_process_goes_on_where_it_was(make_dataset, tiny, tmp_path):
         noise_picture(dataset.folder / f"{number}.png", seed=number, size=(400, 400))
     flags = ["--image-encoder", tiny["image_encoder"], "--image-weights", tiny["image_weights"], "--span", "1"]
     command = [sys.executable, "-m", "mmrns", "extract", str(dataset.folder), *flags, "--text-encoder", "none"]
-    journal = tmp_path / "parts" / ".features.partial" / "image.journal"
+    journal = tmp_path / "parts" / ".features.partial" / "image.0.journal"
     process = subprocess.Popen([*command, "--output", str(tmp_path / "parts")])
     for _ in range(6000):
         if process.poll() is not None or (journal.exists() and journal.read_bytes().count(b"\n") > 20):
@@ -142,7 +142,7 @@ def test_a_killed_process_goes_on_where_it_was(make_dataset, tiny, tmp_path):
 def test_other_options_start_anew_and_the_same_ones_do_nothing(pictures, tiny, monkeypatch):
     path = extract(pictures, ExtractOptions(**tiny))
     before = path.stat().st_mtime_ns
-    monkeypatch.setattr(images, "read_picture", lambda *_: pytest.fail("encoded again"))
+    monkeypatch.setattr(decoding, "read_picture", lambda *_: pytest.fail("encoded again"))
     assert extract(pictures, ExtractOptions(**tiny, threads=1, decoders=1)) == path
     assert path.stat().st_mtime_ns == before
     monkeypatch.undo()

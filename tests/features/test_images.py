@@ -136,7 +136,7 @@ def test_layouts_of_encoders(small_model, name):
     backbone = load_backbone(options, CPU)
     pixels = backbone.transform(Image.effect_noise((300, 260), 90).convert("RGB"))
     with torch.inference_mode():
-        features = backbone.features([pixels, pixels])
+        features = backbone.features(torch.from_numpy(np.stack([pixels, pixels])))
         channels = backbone.model.num_features
         assert backbone.as_tokens(features).shape[2] == channels
         assert backbone.as_map(features).shape[1] == channels

@@ -76,7 +76,7 @@ def test_real_photographs_are_recognised(lite0, photograph):
         pytest.skip(f"{photograph[0]} with its sample pictures is not installed")
     pixels = lite0.transform(Image.open(path).convert("RGB"))
     with torch.inference_mode():
-        best = lite0.model.forward_head(lite0.features([pixels])).argmax().item()
+        best = lite0.model.forward_head(lite0.features(torch.as_tensor(pixels)[None])).argmax().item()
     assert ImageNetInfo().index_to_description(best).split(",")[0] in PHOTOGRAPHS[photograph]
 
 
@@ -85,7 +85,7 @@ def test_features_are_those_of_timms_own_transform(lite0):
     own = create_transform(**resolve_model_data_config(lite0.model))
     with torch.inference_mode():
         expected = lite0.model.forward_features(own(image)[None])
-        found = lite0.features([lite0.transform(image)])
+        found = lite0.features(torch.as_tensor(lite0.transform(image))[None])
     assert found.shape == (1, 1280, 7, 7)
     assert torch.allclose(found, expected, atol=2e-3)
 
