@@ -70,11 +70,11 @@ def run(arguments: argparse.Namespace) -> None:
             configs = [load_config({"dataset": str(folder), "device": "cpu"} | chosen) for folder in folders]
             results = measure_scale(configs, arguments.rounds, arguments.steps, arguments.queries, tell=_tell)
             runs.append(scale_run(results, step_ratios(results, arguments.steps), chosen))
-    entry = scale_entry(runs, shlex.join(["mmrns", *sys.argv[1:]]))
+            entry = scale_entry(runs, shlex.join(["mmrns", *sys.argv[1:]]))
+            if arguments.record:  # after each sampler, so that what has been measured is kept
+                write_text(arguments.record, scale_page(entry))
+                write_json(arguments.record.with_suffix(".json"), entry)
     print(json.dumps(entry, indent=2) if arguments.json else scale_text(entry))
-    if arguments.record:
-        write_text(arguments.record, scale_page(entry))
-        write_json(arguments.record.with_suffix(".json"), entry)
 
 
 def _graph(folder: Path, entities: int) -> Path:
