@@ -87,7 +87,8 @@ def _graph(folder: Path, entities: int) -> Path:
     if not place.is_dir():
         _tell(f"generating {place}")
         with atomic_folder(place) as temporary:
-            graph = SyntheticGraph(entities, round(6.4 * entities), max(8, min(500, entities // 150)))
+            # As many relations in every large graph: what an MMRNS step costs grows with those that meet in a batch.
+            graph = SyntheticGraph(entities, round(6.4 * entities), max(8, min(100, entities // 150)))
             graph.write(temporary)
             write_features(graph, temporary, {"image": (24, 128), "text": (4, 128)})
     return place
