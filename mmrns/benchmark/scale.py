@@ -37,6 +37,7 @@ class ScaleResult:
         table_mb: size of the entity table, in 10^6 bytes.
         loading: phase -> seconds.
         steps: seconds of each step, in the order measured.
+        rows: of the entity table that a step updates, the median. A small graph's draws meet the same rows more often.
         queries_per_second: ranked against all entities.
         metrics: of the sample that was ranked.
         memory: peaks in 10^6 bytes, see `Peaks`.
@@ -47,6 +48,7 @@ class ScaleResult:
     table_mb: float
     loading: dict[str, float]
     steps: list[float]
+    rows: int
     queries_per_second: float
     metrics: dict[str, Any]
     memory: dict[str, float]
@@ -126,6 +128,7 @@ class _Graph:
         self.batches = Batches(len(self.dataset.train), config.batch_size, config.seed)
         self.generator = torch.Generator()
         self.done = 0
+        self.updated: list[int] = []
 
     @contextmanager
     def _phase(self, name: str) -> Iterator[None]:
@@ -140,8 +143,12 @@ class _Graph:
         self.generator.manual_seed(derived_seed(self.config.seed, self.done, 0, 1))
         self.objective(self.triples[rows], self.done, self.generator, False).loss.backward()
         self.optimizer.step()
+        gradient = self.objective.model.entities.table.grad
         self.optimizer.zero_grad(set_to_none=True)
-        return time.perf_counter() - started
+        seconds = time.perf_counter() - started
+        if gradient is not None:
+            self.updated.append(len(gradient._indices()[0].unique()) if gradient.is_sparse else len(gradient))
+        return seconds
 
     def steps(self, number: int) -> list[float]:
         return [self.step() for _ in range(number)]
@@ -152,8 +159,9 @@ class _Graph:
         ranks = rank_triples(self.objective.model, triples, self.known, self.config.eval_memory_mb)
         return 2 * len(triples) / (time.perf_counter() - started), ranking_metrics(ranks)
 
-    def size(self) -> tuple[int, int, float]:
-        return len(self.dataset.entities), len(self.dataset.train), self.objective.model.entities.table.nbytes / 1e6
+    def size(self) -> tuple[int, int, float, int]:
+        table_mb = self.objective.model.entities.table.nbytes / 1e6
+        return len(self.dataset.entities), len(self.dataset.train), table_mb, round(statistics.median(self.updated))
 
 
 @tuned_process()
@@ -216,8 +224,8 @@ def measure_scale(
             tell(f"ranking {queries} triples of {config.dataset}")
             speed, metrics = ask(connection, "rank", queries)
             memory = ask(connection, "memory")
-            entities, triples, table_mb = ask(connection, "size")
-            results.append(ScaleResult(entities, triples, table_mb, phases, taken, speed, metrics, memory))
+            entities, triples, table_mb, rows = ask(connection, "size")
+            results.append(ScaleResult(entities, triples, table_mb, phases, taken, rows, speed, metrics, memory))
             connection.send(None)
         return results
     finally:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from mmrns.errors import UserError
 from mmrns.features import FeatureStore
+from mmrns.memory import huge_pages
 from mmrns.plugins import find
 
 INPUT = "input_"
@@ -41,7 +42,8 @@ class EntityEncoder(nn.Module, ABC):
         """
         super().__init__()
         self.width = width
-        self.table = nn.Parameter(torch.empty(num_entities, width).uniform_(-initial_range, initial_range))
+        table = huge_pages(torch.empty(num_entities, width))
+        self.table = nn.Parameter(table.uniform_(-initial_range, initial_range))
         if self.uses_features and not inputs:
             raise ValueError("the dataset has no features to use: run mmrns extract first")
         for name, vectors in (inputs or {}).items() if self.uses_features else ():

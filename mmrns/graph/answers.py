@@ -1,5 +1,6 @@
 """The known answers of every query, as compressed sparse rows (method.md section 8, identity 5)."""
 
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
@@ -49,12 +50,22 @@ class AnswerIndex:
         # One place more than there are queries, for "no known answer".
         self._counts = torch.cat([counts, counts.new_zeros(1)])
         self._offsets = self._counts.cumsum(0) - self._counts
-        row = torch.repeat_interleave(torch.arange(len(counts), device=counts.device), counts)
-        # Two sorted arrays that make membership and complement look-ups one binary search each. They, and what is
-        # needed to make them, are as long as the triples twice over: hence the sums in place.
-        self._row_answer = (row * num_entities).add_(self.answers)
+
+    # Two sorted arrays that make membership and complement look-ups one binary search each. They are as long as the
+    # triples twice over, so they are made when first asked for, in place where that can be: ranking asks for neither.
+    @cached_property
+    def _row_answer(self) -> Tensor:
+        return self._row_of_answer().mul_(self.num_entities).add_(self.answers)
+
+    @cached_property
+    def _row_gap(self) -> Tensor:
+        row = self._row_of_answer()
         gap = torch.arange(len(row), device=row.device).neg_().add_(self._offsets[row])  # minus the place in the row
-        self._row_gap = gap.add_(row).add_(self._row_answer)
+        return gap.add_(self.answers).add_(row.mul_(self.num_entities + 1))
+
+    def _row_of_answer(self) -> Tensor:
+        counts = self.counts
+        return torch.repeat_interleave(torch.arange(len(counts), device=counts.device), counts)
 
     def _distinct_pairs(self, triples: Tensor) -> Tensor:
         """(query, answer) as one number each, sorted by query, then by answer; each once."""

@@ -139,23 +139,14 @@ def load_dataset(name: str | Path) -> Dataset:
     """
     folder = dataset_folder(str(name))
     files, tables = read_splits(folder, SPLITS)
-    everything = pa.concat_tables(list(tables.values()))
-    ends = pa.chunked_array([*everything["head"].chunks, *everything["tail"].chunks])
     records = _records(folder / "entities.jsonl")
     relation_records = _records(folder / "relations.jsonl")
-    entities = _vocabulary("entity", ends, records)
-    relations = _vocabulary("relation", everything["relation"], relation_records)
-    value_sets = {"head": pa.array(entities.ids), "relation": pa.array(relations.ids), "tail": pa.array(entities.ids)}
-    arrays = {
-        split: np.stack(
-            [
-                pc.index_in(table[column], value_set=value_sets[column]).to_numpy().astype(np.int64)
-                for column in COLUMNS
-            ],
-            axis=1,
-        )
-        for split, table in tables.items()
-    }
+    columns = {column: [tables[split][column] for split in SPLITS] for column in COLUMNS}
+    entities, rows = _numbered("entity", columns["head"] + columns["tail"], records)
+    relations, relation_rows = _numbered("relation", columns["relation"], relation_records)
+    del tables, columns
+    by_split = zip(SPLITS, rows[: len(SPLITS)], relation_rows, rows[len(SPLITS) :], strict=True)
+    arrays = {split: np.stack(parts, axis=1, dtype=np.int64) for split, *parts in by_split}
     return Dataset(folder.resolve().name, folder, entities, relations, **arrays, records=records, files=files)
 
 
@@ -177,6 +168,23 @@ def _records(path: Path) -> dict[str, dict[str, Any]]:
     return records
 
 
-def _vocabulary(kind: str, column: pa.ChunkedArray, records: dict[str, dict[str, Any]]) -> Vocabulary:
-    ids = sorted(pc.unique(column).to_pylist())
-    return Vocabulary(kind, ids, [records.get(identifier, {}).get("label") or identifier for identifier in ids])
+def _numbered(
+    kind: str, columns: list[pa.ChunkedArray], records: dict[str, dict[str, Any]]
+) -> tuple[Vocabulary, list[np.ndarray]]:
+    """The vocabulary of all names in some columns, and for each column the rows of its names, (N,) int32.
+
+    Names are looked up once, in one hash table for all columns; those of the table are sorted, and not all.
+    """
+    # In one piece: work on a piece takes as long as its dictionary, which is that of all, however short the piece.
+    names = pa.concat_arrays([chunk.cast(pa.large_string()) for column in columns for chunk in column.chunks])
+    codes = names.dictionary_encode()
+    del names
+    found = codes.dictionary
+    order = pc.array_sort_indices(found)  # by bytes: UTF-8 sorts as its code points do
+    ids = found.take(order).to_pylist()
+    row = np.empty(len(ids), dtype=np.int32)
+    row[order.to_numpy()] = np.arange(len(ids), dtype=np.int32)
+    rows = row[codes.indices.to_numpy()]
+    ends = np.cumsum([len(column) for column in columns])
+    labels = [records.get(name, {}).get("label") or name for name in ids] if records else []
+    return Vocabulary(kind, ids, labels), np.split(rows, ends[:-1])

@@ -12,6 +12,7 @@ from mmrns.config import Config
 from mmrns.encoders import EntityEncoder
 from mmrns.errors import UserError
 from mmrns.training.base import Objective
+from mmrns.training.row_adam import RowAdam, coalesced
 
 # Above this many numbers in the entity table, --sparse auto updates the touched rows alone.
 _LARGE_TABLE = 1 << 25
@@ -80,7 +81,8 @@ def build_optimizer(config: Config, objective: Objective) -> torch.optim.Optimiz
     """The configured optimiser: embeddings at --learning-rate, the sampler's parameters at --sampler-learning-rate.
 
     Where the encoder's table is sparse, it has an optimiser of its own that costs the same for any number of rows:
-    torch's Adagrad, to the same numbers, or torch's SparseAdam, whose moments of a row rest while it is not used.
+    torch's Adagrad, to the same numbers, or torch's SparseAdam (`RowAdam`), whose moments of a row rest while it is not
+    used.
     """
     # PyTorch's fused kernels walk a parameter's memory as if it were contiguous: a view would move its neighbours.
     for parameter in objective.parameters():
@@ -97,7 +99,7 @@ def build_optimizer(config: Config, objective: Objective) -> torch.optim.Optimiz
         fused: torch.optim.Optimizer = torch.optim.Adagrad(groups, fused=True)
         by_row: type[torch.optim.Optimizer] = torch.optim.Adagrad
     else:
-        fused, by_row = torch.optim.Adam(groups, fused=True), torch.optim.SparseAdam
+        fused, by_row = torch.optim.Adam(groups, fused=True), RowAdam
     if not table:
         return fused
     return Together([fused, by_row(table, lr=config.learning_rate)])  # type: ignore[call-arg]
@@ -110,7 +112,7 @@ def gradient_values(parameters: Iterable[nn.Parameter]) -> list[Tensor]:
         if parameter.grad is None:
             continue
         if parameter.grad.is_sparse:
-            parameter.grad = parameter.grad.coalesce()
+            parameter.grad = coalesced(parameter.grad)
             values.append(parameter.grad.values())
         else:
             values.append(parameter.grad)

@@ -24,7 +24,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--datasets", nargs="+", metavar="NAME", help="use these datasets instead of generating some")
     parser.add_argument("--folder", type=Path, help="keep generated graphs here, and use those that are there already")
-    parser.add_argument("--sampler", default="uniform", help="negative sampler (default: uniform)")
+    parser.add_argument(
+        "--sampler",
+        nargs="+",
+        default=["uniform"],
+        metavar="NAME",
+        help="samplers, one after another (default: uniform)",
+    )
     parser.add_argument("--dim", type=int, default=50, help="dimension of RotatE, 2 numbers each (default: 50)")
     parser.add_argument("--batch-size", type=int, default=512, help="triples a step (default: 512)")
     parser.add_argument("--num-negatives", type=int, default=32, help="negatives a triple (default: 32)")
@@ -35,7 +41,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--queries", type=int, default=50, help="test triples ranked, both ways (default: 50)")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
     parser.add_argument(
-        "--record", type=Path, nargs="?", const=_RECORD, metavar="FILE", help=f"write a page (default: {_RECORD})"
+        "--record",
+        type=Path,
+        nargs="?",
+        const=_RECORD,
+        metavar="FILE",
+        help=f"write a page, and JSON beside it (default: {_RECORD})",
     )
 
 
@@ -44,24 +55,26 @@ def run(arguments: argparse.Namespace) -> None:
     from mmrns.benchmark.scale import measure_scale, step_ratios
     from mmrns.config import load_config
     from mmrns.errors import UserError
-    from mmrns.files import write_text
-    from mmrns.report.scale import scale_entry, scale_page, scale_text
+    from mmrns.files import write_json, write_text
+    from mmrns.report.scale import scale_entry, scale_page, scale_run, scale_text
 
     for name in ("dim", "batch_size", "num_negatives", "threads", "rounds", "steps", "queries"):
         if getattr(arguments, name) < 1:
             raise UserError(f"--{name.replace('_', '-')} {getattr(arguments, name)}: give 1 or more")
-    chosen = {
-        name: getattr(arguments, name)
-        for name in ("sampler", "dim", "batch_size", "num_negatives", "sparse", "threads")
-    }
+    shared = {name: getattr(arguments, name) for name in ("dim", "batch_size", "num_negatives", "sparse", "threads")}
+    runs = []
     with tempfile.TemporaryDirectory(prefix="mmrns-scale-") as temporary:
         folders = arguments.datasets or [_graph(arguments.folder or Path(temporary), n) for n in arguments.entities]
-        configs = [load_config({"dataset": str(folder), "device": "cpu"} | chosen) for folder in folders]
-        results = measure_scale(configs, arguments.rounds, arguments.steps, arguments.queries, tell=_tell)
-    entry = scale_entry(results, step_ratios(results, arguments.steps), chosen, shlex.join(["mmrns", *sys.argv[1:]]))
+        for sampler in arguments.sampler:
+            chosen = {"sampler": sampler} | shared
+            configs = [load_config({"dataset": str(folder), "device": "cpu"} | chosen) for folder in folders]
+            results = measure_scale(configs, arguments.rounds, arguments.steps, arguments.queries, tell=_tell)
+            runs.append(scale_run(results, step_ratios(results, arguments.steps), chosen))
+            entry = scale_entry(runs, shlex.join(["mmrns", *sys.argv[1:]]))
+            if arguments.record:  # after each sampler, so that what has been measured is kept
+                write_text(arguments.record, scale_page(entry))
+                write_json(arguments.record.with_suffix(".json"), entry)
     print(json.dumps(entry, indent=2) if arguments.json else scale_text(entry))
-    if arguments.record:
-        write_text(arguments.record, scale_page(entry))
 
 
 def _graph(folder: Path, entities: int) -> Path:
@@ -74,7 +87,8 @@ def _graph(folder: Path, entities: int) -> Path:
     if not place.is_dir():
         _tell(f"generating {place}")
         with atomic_folder(place) as temporary:
-            graph = SyntheticGraph(entities, round(6.4 * entities), max(8, min(500, entities // 150)))
+            # As many relations in every large graph: what an MMRNS step costs grows with those that meet in a batch.
+            graph = SyntheticGraph(entities, round(6.4 * entities), max(8, min(100, entities // 150)))
             graph.write(temporary)
             write_features(graph, temporary, {"image": (24, 128), "text": (4, 128)})
     return place

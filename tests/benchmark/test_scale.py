@@ -1,0 +1,39 @@
+"""`mmrns benchmark scale` on two graphs of a few hundred entities."""
+
+import json
+
+import pytest
+
+from mmrns.benchmark.scale import ScaleResult, step_ratios
+from mmrns.cli import main
+
+
+def result(steps):
+    return ScaleResult(10, 20, 1.0, {}, steps, 5, 1.0, {}, {})
+
+
+def test_ratios_are_those_of_rounds():
+    first, second = result([1.0, 1.0, 2.0, 2.0]), result([2.0, 2.0, 6.0, 6.0])
+    assert step_ratios([first, second], 2) == [(1.0, 1.0, 1.0), (2.5, 2.0, 3.0)]
+
+
+@pytest.mark.slow
+def test_two_samplers_on_two_graphs(tmp_path, capsys):
+    record = tmp_path / "scale.md"
+    options = (
+        "--rounds 2 --steps 2 --queries 3 --dim 4 --batch-size 16 --num-negatives 4 --sampler uniform mmrns --json"
+    )
+    sizes = ["--entities", "500", "800", "--folder", str(tmp_path)]
+    main(["benchmark", "scale", *sizes, *options.split(), "--record", str(record)])
+    entry = json.loads(capsys.readouterr().out)
+    assert entry == json.loads(record.with_suffix(".json").read_text())
+    assert [run["settings"]["sampler"] for run in entry["runs"]] == ["uniform", "mmrns"]
+    for run in entry["runs"]:
+        small, large = run["graphs"]
+        assert (small["entities"], large["entities"]) == (500, 800)
+        assert small["step_ratio"]["median"] == 1.0
+        assert 0 < small["rows_updated"] <= 500
+        assert small["steps"] == 4 and small["metrics"]["count"] == 6
+    uniform = entry["runs"][0]["graphs"][0]["rows_updated"]
+    assert uniform <= 16 * (4 + 2)  # every triple has two ends and four negatives
+    assert "## uniform" in record.read_text() and "## mmrns" in record.read_text()
