@@ -227,3 +227,18 @@ def test_bad_flags(pictures, capsys):
     for flags in (["--decoders", "-1"], ["--text-batch-tokens", "0"]):
         assert main(["extract", str(pictures.folder), *flags]) == 2
         assert " ".join(flags) in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_the_benchmark_through_the_command(pictures, tiny, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("mmrns.benchmark.comparison.peak_memory", lambda side, threads: 1.0)
+    flags = ["--image-encoder", "test_resnet", "--image-weights", tiny["image_weights"], "--text-encoder", SBERT]
+    flags += ["--entities", "6", "--threads", "1", "--repetitions", "1", "--record", str(tmp_path / "record.json")]
+    assert main(["benchmark", "extract", "--dataset", str(pictures.folder), *flags, "--json"]) == 0
+    images, texts = json.loads(capsys.readouterr().out)["comparisons"]
+    assert (images["unit"], texts["unit"]) == ("images", "texts")
+    assert set(images["sides"]) == {"extract", "plain loop"}
+    assert images["sides"]["extract"]["images_per_second"] > 0
+    assert 0 < texts["sides"]["extract"]["shares"]["encoder"] < 1
+    assert any("differ by at most" in note for note in images["notes"])
+    assert "images/s" in (tmp_path / "record.md").read_text()
