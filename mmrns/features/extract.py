@@ -78,7 +78,7 @@ def extract(dataset: Dataset, options: ExtractOptions | None = None, progress: b
     together = launched(options.device)
     if options.threads:
         torch.set_num_threads(options.threads)
-    encoders = _encoders(dataset, options, _device(options.device))
+    encoders = _encoders(dataset, options, encoding_device(options.device))
     fingerprint = _fingerprint(dataset, options, encoders)
     finished = None if options.overwrite else _finished(dataset, folder, fingerprint)
     if together.any(finished is not None)[0]:  # all have looked before the first writes
@@ -137,7 +137,8 @@ def _write(
     shutil.rmtree(place, ignore_errors=True)
 
 
-def _device(wanted: str) -> torch.device:
+def encoding_device(wanted: str) -> torch.device:
+    """The device that --device means. UserError: it is not there."""
     available = torch.cuda.is_available()
     if wanted == "cuda" and not available:
         raise UserError("--device cuda: torch sees no CUDA device; give --device cpu")

@@ -29,6 +29,8 @@ class ImageEncoder:
     """Images of a dataset's entities as pooled tokens.
 
     Attributes:
+        backbone: what encodes.
+        files: of each entity, relative to `folder`.
         tokens, width: of what `encode` gives; a wider one than `final_width` is still to be reduced by PCA.
         final_width: width wanted in the end.
         source: manifest fields.
@@ -37,22 +39,22 @@ class ImageEncoder:
     """
 
     def __init__(self, dataset: Dataset, options: ExtractOptions, device: torch.device) -> None:
-        self._dataset, self._options = dataset, options
-        self._backbone = load_backbone(options, device)
+        self._dataset, self._options, self.folder = dataset, options, dataset.folder
+        self.backbone = load_backbone(options, device)
         records = (dataset.records.get(entity, {}) for entity in dataset.entities.ids)
-        self._files = [(record.get("images") or [])[: options.images_per_entity] for record in records]
-        self.total = sum(map(len, self._files))
+        self.files = [(record.get("images") or [])[: options.images_per_entity] for record in records]
+        self.total = sum(map(len, self.files))
         with torch.inference_mode():
-            white = self._backbone.transform(Image.new("RGB", (256, 256), "white"))
-            probe = self._backbone.features(torch.as_tensor(white)[None])
+            white = self.backbone.transform(Image.new("RGB", (256, 256), "white"))
+            probe = self.backbone.features(torch.as_tensor(white)[None])
             self._pooling = self._choose_pooling(probe)
             tokens, self._present = self._pool(probe)
         self.tokens, self.width = int(tokens.shape[1]), int(tokens.shape[2])
         limit = options.image_dim or (GRID_WIDTH if self._pooling == "grid" else self.width)
         self.final_width = min(limit, self.width)
-        raw = self._backbone.as_tokens(probe)
+        raw = self.backbone.as_tokens(probe)
         self.source = {
-            **self._backbone.source,
+            **self.backbone.source,
             "pooling": self._pooling,
             "reduction": options.image_reduction if self.final_width < self.width else "none",
             "images_per_entity": options.images_per_entity,
@@ -68,7 +70,7 @@ class ImageEncoder:
         """What is read, for a fingerprint: entity, file name and size in bytes (null when it is missing)."""
         return [
             [entity, file, self._size(file)]
-            for entity, files in zip(self._dataset.entities.ids, self._files, strict=True)
+            for entity, files in zip(self._dataset.entities.ids, self.files, strict=True)
             for file in files
         ]
 
@@ -80,12 +82,12 @@ class ImageEncoder:
 
     def count(self, span: Span) -> int:
         """Pictures of the entities of a span."""
-        return sum(len(files) for files in self._files[span.start : span.stop])
+        return sum(len(files) for files in self.files[span.start : span.stop])
 
     def _in_several_spans(self) -> list[str]:
         first: dict[str, int] = {}
         several: dict[str, None] = {}
-        for row, files in enumerate(self._files):
+        for row, files in enumerate(self.files):
             for file in files:
                 if first.setdefault(file, row // self._options.span) != row // self._options.span:
                     several[file] = None
@@ -101,11 +103,11 @@ class ImageEncoder:
         Batches never cross spans, so a span gives the same numbers whoever encodes it, and when.
         """
         wanted = [
-            list(dict.fromkeys(itertools.chain.from_iterable(self._files[span.start : span.stop]))) for span in spans
+            list(dict.fromkeys(itertools.chain.from_iterable(self.files[span.start : span.stop]))) for span in spans
         ]
         lists = [[file for file in files if file not in self._ready] for files in wanted]
         for span, files, batches in zip(spans, wanted, self.encode_files(lists), strict=True):
-            sums = _Sums(span, self._files[span.start : span.stop], self._dataset, self.tokens, self.width)
+            sums = _Sums(span, self.files[span.start : span.stop], self._dataset, self.tokens, self.width)
             for batch in itertools.chain([{file: self._ready[file] for file in files if file in self._ready}], batches):
                 for file, found in batch.items():
                     sums.add(file, found)
@@ -113,22 +115,23 @@ class ImageEncoder:
 
     def encode_files(self, lists: Sequence[Sequence[str]]) -> Iterator[Iterator[FileTokens]]:
         """Of each list of files the tokens, batch by batch; use up each list's batches before the next list's."""
-        size = self._options.batch_size or DEFAULT_BATCH[self._backbone.mean.device.type]
+        size = self._options.batch_size or DEFAULT_BATCH[self.backbone.mean.device.type]
         cut = [[files[at : at + size] for at in range(0, len(files), size)] for files in lists]
-        folder, transform = self._dataset.folder, self._backbone.transform
-        on_gpu = self._backbone.mean.device.type == "cuda"
+        transform = self.backbone.transform
+        on_gpu = self.backbone.mean.device.type == "cuda"
         arriving = decoded(
-            folder, [batch for batches in cut for batch in batches], transform, self._options.decoders, on_gpu
+            self.folder, [batch for batches in cut for batch in batches], transform, self._options.decoders, on_gpu
         )
         for batches in cut:
-            yield (self._encode_batch(*next(arriving)) for _ in batches)
+            yield (self.encode_batch(*next(arriving)) for _ in batches)
 
-    def _encode_batch(self, files: list[str], pixels: Tensor | None, faults: dict[str, str]) -> FileTokens:
+    def encode_batch(self, files: list[str], pixels: Tensor | None, faults: dict[str, str]) -> FileTokens:
+        """Tokens of a batch, as `decoded` gives it."""
         found: FileTokens = {**faults}
         if pixels is None:
             return found
         with torch.inference_mode():
-            tokens, _ = self._pool(self._backbone.features(pixels))
+            tokens, _ = self._pool(self.backbone.features(pixels))
             if tokens.shape[2] > self.width:
                 tokens = pooling.average_channels(tokens, self.width)
         for file, values in zip(files, tokens.cpu().numpy(), strict=True):
@@ -146,13 +149,13 @@ class ImageEncoder:
         wanted = self._options.image_tokens
         if self._pooling == "grid":
             try:
-                tokens = pooling.grid(self._backbone.as_map(features), wanted or GRID_TOKENS)
+                tokens = pooling.grid(self.backbone.as_map(features), wanted or GRID_TOKENS)
             except ValueError as error:
                 raise UserError(
                     f"--image-tokens {wanted}: {error}, which grid pooling needs; give 4, 9, 16, …"
                 ) from error
             return pooling.fit_tokens(tokens, tokens.shape[1])
-        tokens = self._backbone.as_tokens(features)
+        tokens = self.backbone.as_tokens(features)
         if self._pooling == "published":
             if tokens.shape[1] < pooling.PUBLISHED_TOKEN_KERNEL or tokens.shape[2] < pooling.PUBLISHED_CHANNEL_KERNEL:
                 shape = f"{tokens.shape[1]} x {tokens.shape[2]}"

@@ -73,6 +73,8 @@ class TextEncoder:
     its id.
 
     Attributes:
+        model: what encodes.
+        texts: of each entity.
         tokens, width: of what `encode` gives.
         source: manifest fields.
         total: texts to encode.
@@ -84,12 +86,12 @@ class TextEncoder:
         records = [dataset.records.get(entity, {}) for entity in dataset.entities.ids]
         units = [text_units(record, options.text_split, options.text_tokens) for record in records]
         self.counts = {"text_from_label": sum(labelled for _, labelled in units)}
-        self._texts = [texts for texts, _ in units]
+        self.texts = [texts for texts, _ in units]
         names = reads_names(dataset, options.text_from)
         if names:
             self._fill_from_names(dataset.entities.ids)
-        self.total = sum(map(len, self._texts))
-        self._model, source = _load(options.text_encoder, device)
+        self.total = sum(map(len, self.texts))
+        self.model, source = _load(options.text_encoder, device)
         self._device, self._precision = device, precision(options, device)
         self._batch_tokens = options.text_batch_tokens or DEFAULT_TEXT_TOKENS[device.type]
         if self._precision is not None:
@@ -98,7 +100,7 @@ class TextEncoder:
         self.tokens = options.text_tokens if any(record.get("texts") for record in records) else 1
         self.width = int(self._vectors(["x"]).shape[1])
         self.source = {**source, "pooling": "none", "split": options.text_split}
-        self.source |= {"source_tokens": max(map(len, self._texts), default=0), "source_width": self.width}
+        self.source |= {"source_tokens": max(map(len, self.texts), default=0), "source_width": self.width}
         if names:
             why = "--text-from names" if options.text_from == "names" else "there is no entities.jsonl"
             self.source |= {
@@ -107,24 +109,24 @@ class TextEncoder:
             }
 
     def _fill_from_names(self, identifiers: list[str]) -> None:
-        without = [row for row, texts in enumerate(self._texts) if not texts]
+        without = [row for row, texts in enumerate(self.texts) if not texts]
         for row in without:
-            self._texts[row] = [text] if (text := _encodable(name_text(identifiers[row]))) else []
-        read = sum(bool(self._texts[row]) for row in without)
+            self.texts[row] = [text] if (text := _encodable(name_text(identifiers[row]))) else []
+        read = sum(bool(self.texts[row]) for row in without)
         self.counts |= {"text_from_name": read, "ids_that_are_no_name": len(without) - read}
 
     def inputs(self) -> list[Any]:
         """What is read, for a fingerprint."""
-        return self._texts
+        return self.texts
 
     def count(self, span: Span) -> int:
         """Texts of the entities of a span."""
-        return sum(len(texts) for texts in self._texts[span.start : span.stop])
+        return sum(len(texts) for texts in self.texts[span.start : span.stop])
 
     def encode(self, spans: Sequence[Span]) -> Iterator[Encoded]:
         """Encode the entities of each span, in order."""
         for span in spans:
-            texts = self._texts[span.start : span.stop]
+            texts = self.texts[span.start : span.stop]
             values = np.zeros((len(span), self.tokens, self.width), dtype=np.float16)
             mask = np.arange(self.tokens) < np.array([len(units) for units in texts])[:, None]
             if mask.any():
@@ -139,9 +141,7 @@ class TextEncoder:
         found = None
         for batch in batches_by_length(self._lengths(distinct), self._batch_tokens, self._options.text_batch_size):
             with autocast(self._device, self._precision):
-                some = self._model.encode(
-                    [distinct[at] for at in batch], batch_size=len(batch), show_progress_bar=False
-                )
+                some = self.model.encode([distinct[at] for at in batch], batch_size=len(batch), show_progress_bar=False)
             if found is None:
                 found = np.zeros((len(distinct), some.shape[1]), dtype=np.float32)
             found[batch] = some
@@ -154,10 +154,10 @@ class TextEncoder:
 
     def _lengths(self, texts: list[str]) -> np.ndarray:
         """Tokens of each text (N,), as many as the model reads."""
-        tokenizer = self._model.tokenizer
+        tokenizer = self.model.tokenizer
         if not callable(tokenizer):  # a static embedding's: it pads nothing, so any order will do
             return np.array([len(text) for text in texts])
-        found = tokenizer(texts, truncation=True, max_length=self._model.max_seq_length, return_attention_mask=False)
+        found = tokenizer(texts, truncation=True, max_length=self.model.max_seq_length, return_attention_mask=False)
         return np.array([len(tokens) for tokens in found["input_ids"]])
 
 

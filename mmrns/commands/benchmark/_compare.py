@@ -16,7 +16,7 @@ _RECORD = Path("results/performance.json")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The flags of a benchmark that compares sides."""
+    """The flags of a benchmark of models, which has sizes."""
     parser.add_argument(
         "--size",
         choices=("small", "published"),
@@ -24,8 +24,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="small: PictoKG, a few minutes; published: MMRNS as published, on the triples of MKG-W (default: small)",
     )
     parser.add_argument("--dataset", metavar="NAME", help="another dataset; its triples alone are used")
-    parser.add_argument("--threads", type=_positive, default=2, help="CPU threads of every side (default: 2)")
-    parser.add_argument("--repetitions", type=_positive, default=3, help="turns of every side (default: 3)")
+    add_measuring(parser)
+
+
+def add_measuring(parser: argparse.ArgumentParser) -> None:
+    """The flags of every benchmark that compares sides: how to measure, and what becomes of the figures."""
+    parser.add_argument("--threads", type=positive, default=2, help="CPU threads of every side (default: 2)")
+    parser.add_argument("--repetitions", type=positive, default=3, help="turns of every side (default: 3)")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
     parser.add_argument(
         "--record",
@@ -62,11 +67,8 @@ def run(
         comparisons: of a size and a dataset.
     """
     from mmrns.benchmark import pykeen_peer
-    from mmrns.benchmark.comparison import add_to_record, behind, measure, recorded
     from mmrns.benchmark.suites import SIZES
-    from mmrns.files import write_text
     from mmrns.graph.dataset import dataset_folder
-    from mmrns.report.performance import benchmark_text, performance_page
 
     size = SIZES[arguments.size]
     dataset = arguments.dataset or size.dataset
@@ -74,11 +76,29 @@ def run(
     if not pykeen_peer.available():
         print(pykeen_peer.MISSING, file=sys.stderr)
     settings = {"size": arguments.size, "dataset": Path(dataset).name, "threads": arguments.threads}
+    return report(name, settings, arguments, comparisons(size, dataset))
+
+
+def report(
+    name: str, settings: dict[str, Any], arguments: argparse.Namespace, comparisons: "list[Comparison]"
+) -> dict[str, Any]:
+    """Measure, print, record and compare as the flags of `add_measuring` say.
+
+    Args:
+        name: of the benchmark.
+        settings: what figures must share to be comparable.
+        arguments: parsed flags.
+        comparisons: what to measure.
+    """
+    from mmrns.benchmark.comparison import add_to_record, behind, measure, recorded
+    from mmrns.files import write_text
+    from mmrns.report.performance import benchmark_text, performance_page
+
     earlier = recorded(arguments.against, name, settings) if arguments.against else None
     entry = measure(
         name,
         settings,
-        comparisons(size, dataset),
+        comparisons,
         arguments.repetitions,
         arguments.threads,
         lambda title: print(title, file=sys.stderr, flush=True),
@@ -96,7 +116,8 @@ def run(
     return entry
 
 
-def _positive(text: str) -> int:
+def positive(text: str) -> int:
+    """A flag's whole number, 1 or more."""
     value = int(text) if text.isdecimal() else 0
     if value < 1:
         raise argparse.ArgumentTypeError(f"{text}: must be a whole number, 1 or more")
