@@ -41,7 +41,7 @@ class RowAdam(torch.optim.SparseAdam):
                 if parameter.grad is not None:
                     self._update(parameter, group)
 
-    def _update(self, table: Tensor, group: dict) -> None:  # type: ignore[type-arg]
+    def _update(self, table: Tensor, group: dict) -> None:
         state = self.state[table]
         if not state:
             state["step"] = 0
