@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -41,7 +42,7 @@ class RowAdam(torch.optim.SparseAdam):
                 if parameter.grad is not None:
                     self._update(parameter, group)
 
-    def _update(self, table: Tensor, group: dict) -> None:
+    def _update(self, table: Tensor, group: dict[str, Any]) -> None:
         state = self.state[table]
         if not state:
             state["step"] = 0
