@@ -343,13 +343,8 @@ class Config(BaseModel):
         """Where this run is kept."""
         if self.output:
             return Path(self.output)
-        names = [
-            Path(self.dataset).resolve().name,
-            self.model.replace(":", "."),
-            self.negatives.replace(":", "."),
-            str(self.seed),
-        ]
-        return Path("checkpoints") / "-".join(names)
+        named = (part.replace(":", ".") for part in (self.model, self.negatives, str(self.seed)))
+        return Path("checkpoints") / "-".join([Path(self.dataset).resolve().name, *named])
 
 
 def options_by_section() -> dict[str, dict[str, FieldInfo]]:
