@@ -1,6 +1,7 @@
 """What filtered ranking costs: ours, and as it is often written."""
 
 import time
+from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -43,12 +44,16 @@ class RankingSide(Side):
         order = np.random.default_rng(self.config.seed).permutation(len(dataset.test))
         return dataset, model, dataset.test[order[: self.triples or None]]
 
+
+class CheckedRanking(RankingSide):
+    """One whose ranks are compared with those of others."""
+
+    @abstractmethod
     def ranks(self) -> NDArray[np.float64]:
         """(Q,) mean ranks, head queries first, each in the triples' order."""
-        raise NotImplementedError
 
 
-class OurRanking(RankingSide):
+class OurRanking(CheckedRanking):
     """`mmrns.evaluation.rank_triples`."""
 
     def prepare(self) -> Callable[[], Phases]:

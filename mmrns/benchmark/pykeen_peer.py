@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mmrns.benchmark.alternation import Phases, Side
-from mmrns.benchmark.evaluation import RankingSide
+from mmrns.benchmark.evaluation import CheckedRanking
 from mmrns.config import Config
 from mmrns.graph import Dataset
 from mmrns.graph.dataset import load_dataset
@@ -83,7 +83,7 @@ class PyKEENStep(Side):
         return step
 
 
-class PyKEENRanking(RankingSide):
+class PyKEENRanking(CheckedRanking):
     """Its RankBasedEvaluator, filtered by train, valid and test, with the weights of our model."""
 
     def prepare(self) -> Callable[[], Phases]:

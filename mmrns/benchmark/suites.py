@@ -8,7 +8,7 @@ import numpy as np
 from mmrns.benchmark import pykeen_peer
 from mmrns.benchmark.alternation import Side
 from mmrns.benchmark.comparison import Comparison
-from mmrns.benchmark.evaluation import NaiveRanking, OurRanking, RankingSide
+from mmrns.benchmark.evaluation import CheckedRanking, NaiveRanking, OurRanking, RankingSide
 from mmrns.benchmark.naive import NaiveStep
 from mmrns.benchmark.pykeen_peer import PyKEENRanking, PyKEENStep
 from mmrns.benchmark.step import OurStep
@@ -98,11 +98,13 @@ def evaluation_comparisons(size: Size, dataset: str, seed: int = 0) -> list[Comp
     result = []
     for model in size.models:
         config = evaluation_config(size, dataset, model, seed)
-        sides: dict[str, RankingSide] = {"ours": OurRanking(config, size.triples)}
+        ours = OurRanking(config, size.triples)
+        sides: dict[str, RankingSide] = {"ours": ours}
         check = None
         if pykeen_peer.available():
-            sides["pykeen"] = PyKEENRanking(config, size.triples)
-            check = partial(equal_ranks, sides["ours"], sides["pykeen"])
+            theirs = PyKEENRanking(config, size.triples)
+            sides["pykeen"] = theirs
+            check = partial(equal_ranks, ours, theirs)
         sides["naive"] = NaiveRanking(config, size.triples)
         title = f"Filtered ranking, {model}, {size.triples} triples of test, both directions"
         memory = tuple(sides) if model == "rotate" else ()
@@ -115,7 +117,7 @@ def evaluation_config(size: Size, dataset: str, model: str, seed: int = 0) -> Co
     return _config(dataset, model, "uniform", size.batch_size, size.negatives, seed)
 
 
-def equal_ranks(ours: RankingSide, theirs: RankingSide) -> str:
+def equal_ranks(ours: CheckedRanking, theirs: CheckedRanking) -> str:
     """What to say of two sides that give the same ranks, up to near ties that rounding may turn.
 
     Raises:
