@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from mmrns import compiled
 from mmrns.negatives.attention import StructureGate
 from mmrns.negatives.gated import gated_cosine
 from mmrns.negatives.similarity import cosine_by_relation, spread
+from tests.ways import take
 
 POOL, RELATIONS, WIDTH, RELATION_WIDTH = 9, 4, 6, 3
 
@@ -16,11 +16,7 @@ POOL, RELATIONS, WIDTH, RELATION_WIDTH = 9, 4, 6, 3
 @pytest.mark.parametrize("relation", [[2, 0, 2, 1, 2, 3], [1, 1], [3]])
 @pytest.mark.parametrize("way", ["compiled", "torch", "three threads"])
 def test_values_and_gradients_are_those_of_the_crossed_tensor(relation, dtype, tolerance, centred, way, monkeypatch):
-    if way == "torch":
-        monkeypatch.setattr(compiled, "library", lambda source: None)
-    if way == "three threads":
-        monkeypatch.setattr(compiled, "_WORK_OF_A_THREAD", 1)
-        monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    take(way, monkeypatch)
     torch.manual_seed(0)
     gate = StructureGate(WIDTH, RELATION_WIDTH, 5, 0.1).double()
     # A relation that no answer has is an empty group.

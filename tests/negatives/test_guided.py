@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from mmrns import compiled
 from mmrns.negatives import guided, loops
 from mmrns.negatives.attention import CrossModalAttention
 from mmrns.negatives.guided import crossed_by_blocks
 from mmrns.negatives.similarity import cosine_by_relation
+from tests.ways import take
 
 ENTITIES, RELATIONS, WIDTH = 11, 5, 8
 
@@ -17,11 +17,7 @@ ENTITIES, RELATIONS, WIDTH = 11, 5, 8
 @pytest.mark.parametrize("way", ["double", "torch", "compiled", "three threads"])
 def test_values_and_gradients_are_those_of_the_crossed_tensor(image, text, block, way, monkeypatch):
     monkeypatch.setattr(guided, "_BLOCK_NUMBERS", block)
-    if way == "torch":
-        monkeypatch.setattr(compiled, "library", lambda source: None)
-    if way == "three threads":
-        monkeypatch.setattr(compiled, "_WORK_OF_A_THREAD", 1)
-        monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    take(way, monkeypatch)
     torch.manual_seed(0)
     attention = CrossModalAttention({"image": (image, 7), "text": (text, 9)}, 6, WIDTH, 0.1)
     for parameter in attention.parameters():  # biases and LayerNorms away from their trivial start

@@ -13,6 +13,7 @@ from mmrns.graph.answers import HEAD, TAIL, Queries
 from mmrns.scoring import build_model, native
 from mmrns.scoring.kernels import COMPLEX
 from tests.scoring.test_scoring_functions import FUNCTIONS, every_variant
+from tests.ways import several_threads
 
 needs_compiler = pytest.mark.skipif(native.library() is None, reason="there is no C++ compiler")
 QUERIES, EACH, ENTITIES, RELATIONS = 9, 11, 17, 3
@@ -54,8 +55,7 @@ def by_score(model, asked, vectors):
 @pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize("path", ["by row", "few rows of many", "by vector", "all entities"])
 def test_values_and_gradients_are_those_of_score(name, options, direction, threads, path, monkeypatch):
-    monkeypatch.setattr(compiled, "_WORK_OF_A_THREAD", 1)
-    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    several_threads(monkeypatch, threads)
     model, double = model_of(name, options)
     asked, rows = queries(direction, *((3, 2) if path == "few rows of many" else ()))
 
@@ -83,8 +83,7 @@ def test_values_and_gradients_are_those_of_score(name, options, direction, threa
 @needs_compiler
 @every_variant
 def test_the_same_threads_give_the_same_bits(name, options, monkeypatch):
-    monkeypatch.setattr(compiled, "_WORK_OF_A_THREAD", 1)
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    several_threads(monkeypatch, 3)
     asked, rows = queries(TAIL)
     runs = []
     for _ in range(2):
@@ -189,8 +188,7 @@ def test_a_home_that_cannot_be_written_is_no_obstacle(monkeypatch, tmp_path):
 @needs_compiler
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 def test_a_forked_process_scores_too(monkeypatch):
-    monkeypatch.setattr(compiled, "_WORK_OF_A_THREAD", 1)
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    several_threads(monkeypatch, 2)
     model, _ = model_of("transe", {})
     with torch.no_grad():
         queries, table = model.entities.table[:4].clone(), model.entities.table.detach()
