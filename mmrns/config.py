@@ -8,12 +8,8 @@ import json
 from pathlib import Path
 from typing import Any, Literal, cast
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic.fields import FieldInfo
-
-from mmrns.config_file import ConfigFile, preset_file, read_config_file
-from mmrns.errors import UserError
 
 
 def _option(section: str, default: Any, explanation: str, **limits: Any) -> Any:
@@ -186,6 +182,13 @@ class Config(BaseModel):
     subsampling: bool = _option("Loss", True, "weight a triple by 1/sqrt(frequency of its two queries), as RotatE does")
     subsampling_offset: float = _option("Loss", 3.0, "added to each frequency before the square root", ge=0)
     regularization: float = _option("Loss", 0.0, "weight of the cubed 3-norm (N3) of the batch's embeddings", ge=0)
+    relation_prediction: float = _option(
+        "Loss",
+        0.0,
+        "weight, beside 1vsall or kvsall, of the cross-entropy of each triple's relation against all relations "
+        "(Chen et al., AKBC 2021); 0: relations are not predicted",
+        ge=0,
+    )
 
     # --- optimisation
     optimizer: Literal["adam", "adagrad"] = _option("Optimisation", "adam", "optimiser of all parameters")
@@ -359,42 +362,3 @@ def options_by_section() -> dict[str, dict[str, FieldInfo]]:
 def flag(name: str) -> str:
     """The command-line flag of a field."""
     return "--" + name.replace("_", "-")
-
-
-def load_config(values: dict[str, Any], file: Path | None = None, preset: str = "") -> Config:
-    """Defaults, overlaid by a YAML file, overlaid by a preset, overlaid by flags.
-
-    Args:
-        values: what was given on the command line or in Python, by field name.
-        file: a YAML mapping of field names, e.g. a run's config.yaml; it may extend others (see read_config_file).
-        preset: name of a file of options in configs/presets.
-
-    Raises:
-        UserError: unknown key, wrong type or value out of range; the message names the file and line, or the flag.
-    """
-    given = read_config_file(file) if file else ConfigFile({}, {})
-    if preset:
-        over = read_config_file(preset_file(preset), "--preset")
-        given = ConfigFile(given.values | over.values, given.places | over.places)
-    try:
-        return Config(**{**given.values, **values})
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = str(first["loc"][0]) if first["loc"] else ""
-        message = first["msg"].removeprefix("Value error, ")
-        if not name:
-            raise UserError(message) from None
-        if first["type"] == "extra_forbidden":
-            message = "unknown option; `mmrns train --help` lists them all"
-        else:
-            message = f"{message[0].lower()}{message[1:]}, not {first['input']!r}"
-        where = flag(name) if name in values else f"{given.places.get(name, file)}: {name}"
-        raise UserError(f"{where}: {message}") from None
-
-
-def dump_config(config: Config) -> str:
-    """The complete configuration as YAML; `load_config` reads it back to an equal Config."""
-    values = config.model_dump()
-    text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
-    # PyYAML does not read back the rarer line separators of Unicode, so a text that holds one is written escaped.
-    return text if yaml.safe_load(text) == values else yaml.safe_dump(values, sort_keys=False)

@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from mmrns.config import load_config
+from mmrns.config_io import load_config
 from mmrns.files import read_json, write_text
 from mmrns.report.tables import markdown_table
 

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from mmrns.cli import build_parser, main
-from mmrns.config import Config, dump_config, flag, load_config, options_by_section
+from mmrns.config import Config, flag, options_by_section
+from mmrns.config_io import dump_config, load_config
 from mmrns.errors import UserError
 
 JSON = st.recursive(

@@ -4,8 +4,9 @@ import re
 
 import pytest
 
-from mmrns.config import Config, load_config
+from mmrns.config import Config
 from mmrns.config_file import read_config_file
+from mmrns.config_io import load_config
 from mmrns.errors import UserError
 
 

@@ -9,7 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mmrns.config import flag, load_config
+from mmrns.config import flag
+from mmrns.config_io import load_config
 from mmrns.errors import UserError
 
 if TYPE_CHECKING:

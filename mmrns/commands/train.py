@@ -5,7 +5,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from mmrns.config import Config, flag, load_config, options_by_section
+from mmrns.config import Config, flag, options_by_section
+from mmrns.config_io import load_config
 from mmrns.errors import UserError
 
 HELP = "train a model on a dataset, evaluate its best checkpoint, and keep the run in a folder"

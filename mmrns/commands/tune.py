@@ -105,7 +105,7 @@ def _study_name(arguments: argparse.Namespace) -> str:
 
 def _search(arguments: argparse.Namespace, name: str) -> "tuple[Search, int]":
     """The search that the arguments describe, and how many trials it should have."""
-    from mmrns.config import load_config
+    from mmrns.config_io import load_config
     from mmrns.experiments.search_space import load_search_space
     from mmrns.experiments.settings import read_settings
     from mmrns.experiments.study import Search, pair_trials

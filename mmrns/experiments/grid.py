@@ -8,8 +8,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from mmrns.config import Config, flag, load_config
+from mmrns.config import Config, flag
 from mmrns.config_file import read_config_file, read_mapping
+from mmrns.config_io import load_config
 from mmrns.errors import UserError
 
 PROJECT = Path(__file__).resolve().parents[2]

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
 
-from mmrns.config import Config, load_config, options_by_section
+from mmrns.config import Config, options_by_section
 from mmrns.config_file import read_config_file
+from mmrns.config_io import load_config
 from mmrns.errors import UserError
 
 if TYPE_CHECKING:

@@ -16,7 +16,8 @@ import optuna
 from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
-from mmrns.config import Config, load_config, options_by_section
+from mmrns.config import Config, options_by_section
+from mmrns.config_io import load_config
 from mmrns.errors import UserError
 from mmrns.experiments.cells import MACHINE_OPTIONS, claimed, differences
 from mmrns.experiments.grid import as_text

@@ -10,7 +10,8 @@ import optuna
 import torch
 from optuna.trial import Trial, TrialState
 
-from mmrns.config import Config, load_config
+from mmrns.config import Config
+from mmrns.config_io import load_config
 from mmrns.errors import DivergedError, StoppedError, UserError
 from mmrns.experiments.cells import lock_file
 from mmrns.experiments.grid import as_text

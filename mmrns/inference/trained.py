@@ -9,7 +9,8 @@ from typing import Any, Literal
 import torch
 from huggingface_hub import ModelCard, ModelHubMixin, snapshot_download
 
-from mmrns.config import Config, dump_config
+from mmrns.config import Config
+from mmrns.config_io import dump_config
 from mmrns.errors import UserError
 from mmrns.evaluation import evaluate_split
 from mmrns.features.hub import weights_from_hub

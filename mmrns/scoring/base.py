@@ -64,6 +64,15 @@ class ScoringFunction(nn.Module, ABC):
         """Score every head (N, w) for every query relation (B, v), tail (B, w): (B, N)."""
         return self._every(tail, relation, heads, HEAD)
 
+    def score_relations(self, head: Tensor, tail: Tensor, relations: Tensor) -> Tensor:
+        """Score every relation (R, v) for every pair head (B, w), tail (B, w): (B, R)."""
+        width = head.shape[1]
+
+        def score(pairs: Tensor, candidates: Tensor) -> Tensor:
+            return self.score(pairs[:, None, :width], candidates, pairs[:, None, width:])
+
+        return by_blocks(score, torch.cat([head, tail], dim=1), relations)
+
     def score_answers(self, anchor: Tensor, relation: Tensor, answer: Tensor, direction: int) -> Tensor:
         """`score` with the sides named by what is given and what is asked for, broadcasting: (...)."""
         return self.score(anchor, relation, answer) if direction == TAIL else self.score(answer, relation, anchor)

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from mmrns.graph.answers import TAIL
+from mmrns.graph.answers import HEAD, TAIL
 from mmrns.scoring.base import ScoringFunction
 from mmrns.scoring.kernels import PRODUCT
 
@@ -23,3 +23,7 @@ class ComplEx(ScoringFunction):
         (a_re, a_im), (r_re, r_im) = anchor.chunk(2, dim=-1), relation.chunk(2, dim=-1)
         r_im = r_im if direction == TAIL else -r_im
         return torch.cat([a_re * r_re - a_im * r_im, a_re * r_im + a_im * r_re], dim=-1)
+
+    def score_relations(self, head: Tensor, tail: Tensor, relations: Tensor) -> Tensor:
+        # Re(r h conj(t)) is the real product of r with conj(h) t.
+        return self.query(tail, head, HEAD) @ relations.T

@@ -16,3 +16,6 @@ class DistMult(ScoringFunction):
 
     def query(self, anchor: Tensor, relation: Tensor, direction: int) -> Tensor:
         return anchor * relation
+
+    def score_relations(self, head: Tensor, tail: Tensor, relations: Tensor) -> Tensor:
+        return (head * tail) @ relations.T

@@ -84,6 +84,18 @@ class KnowledgeGraphModel(nn.Module):
             return self.scoring.score_tails(anchor, relation_vectors, candidates)
         return self.scoring.score_heads(candidates, relation_vectors, anchor)
 
+    def score_relations(self, anchor: Tensor, answer: Tensor, direction: int) -> Tensor:
+        """Score every relation for B pairs, as it is asked for in this direction: (B, R).
+
+        Args:
+            anchor, answer: (B, width) entity vectors.
+            direction: HEAD or TAIL, the side on which `answer` stands.
+        """
+        number = self.relations.num_embeddings // 2 if self.reciprocal else self.relations.num_embeddings
+        rows, direction = self.posed(torch.arange(number, device=anchor.device), direction)
+        head, tail = (anchor, answer) if direction == TAIL else (answer, anchor)
+        return self.scoring.score_relations(head, tail, self.relations(rows))
+
     def posed(self, relation: Tensor, direction: int) -> tuple[Tensor, int]:
         """The relation rows and the direction in which a query is put to the scoring function."""
         if self.reciprocal and direction == HEAD:

@@ -18,7 +18,7 @@ from mmrns.training.base import Objective, StepResult
 
 
 class AllEntitiesObjective(Objective):
-    """Cross-entropy or binary cross-entropy over all entities, N3, and optionally sampled negatives beside it."""
+    """Cross-entropy or binary cross-entropy over all entities, N3; beside it, if asked, relations or sampled negatives."""
 
     def __init__(
         self, config: Config, model: KnowledgeGraphModel, sampler: nn.Module, train_answers: AnswerIndex
@@ -81,7 +81,17 @@ class AllEntitiesObjective(Objective):
         losses: dict[str, Tensor] = {config.objective: loss(scores, position, answers, config.label_smoothing)}
         if config.regularization:
             losses["n3"] = config.regularization * self._cubed_norms(queries, position, answers, everything)
+        if config.relation_prediction:
+            losses["relation"] = config.relation_prediction * self._relation_loss(
+                queries, position, answers, everything
+            )
         return losses
+
+    def _relation_loss(self, queries: Queries, position: Tensor, answers: Tensor, everything: Tensor) -> Tensor:
+        """Cross-entropy of every pair's relation against all relations: Chen et al. (AKBC 2021), equation 2."""
+        anchor = F.embedding(queries.anchor[position], everything)
+        scores = self.model.score_relations(anchor, F.embedding(answers, everything), queries.direction)
+        return F.cross_entropy(scores, queries.relation[position], reduction="sum")
 
     def _cubed_norms(self, queries: Queries, position: Tensor, answers: Tensor, everything: Tensor) -> Tensor:
         """N3 of anchor, relation and answer of every pair: vectors of a query count once for each of its answers."""

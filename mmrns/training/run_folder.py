@@ -16,7 +16,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from mmrns.config import Config, dump_config, load_config
+from mmrns.config import Config
+from mmrns.config_io import dump_config, load_config
 from mmrns.encoders.base import INPUT
 from mmrns.errors import UserError
 from mmrns.files import atomic_path, is_partial, read_json, write_json, write_text

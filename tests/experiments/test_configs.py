@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from mmrns.config import load_config
 from mmrns.config_file import read_config_file
+from mmrns.config_io import load_config
 from mmrns.experiments.grid import load_grid
 from mmrns.experiments.published import METRICS, published_row, published_rows
 from mmrns.experiments.search_space import load_search_space

@@ -5,7 +5,8 @@ import re
 import pytest
 
 from mmrns.cli import build_parser
-from mmrns.config import Config, load_config
+from mmrns.config import Config
+from mmrns.config_io import load_config
 from mmrns.errors import UserError
 from mmrns.experiments.grid import as_text, load_grid
 

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from mmrns.cli import main
-from mmrns.config import load_config
+from mmrns.config_io import load_config
 from mmrns.experiments.grid import load_grid
 from tests.experiments.tiny_grid import reproduce, reproduce_until_killed, write_grid
 

@@ -8,7 +8,7 @@ import statistics
 import pytest
 
 from mmrns.cli import main
-from mmrns.config import load_config
+from mmrns.config_io import load_config
 from mmrns.errors import UserError
 from mmrns.experiments import tuning
 from mmrns.graph import load_dataset

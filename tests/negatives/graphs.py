@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mmrns.config import load_config
+from mmrns.config_io import load_config
 from mmrns.graph.answers import AnswerIndex
 from mmrns.negatives.base import SamplerContext
 from mmrns.negatives.mmrns import MMRNS

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import brentq
 
-from mmrns.config import load_config
+from mmrns.config_io import load_config
 from mmrns.graph.answers import HEAD, TAIL, Queries
 from mmrns.negatives.exploration import entropy_target, hardness, solve_temperature, solving_rows
 from mmrns.negatives.uniform import uniform_draws

@@ -53,6 +53,18 @@ def test_scoring_all_entities_equals_scoring_each(name, options, dim, queries, c
 
 
 @every_variant
+@pytest.mark.parametrize(("pairs", "offered"), [(1, 1), (3, 7), (0, 4)])
+def test_scoring_all_relations_equals_scoring_each(name, options, pairs, offered):
+    scoring = build(name, 5, **options)
+    heads, relations, _ = vectors(scoring, max(pairs, offered), 1)
+    tails, heads, relations = heads.flip(0)[:pairs], heads[:pairs], relations[:offered]
+    found = scoring.score_relations(heads, tails, relations)
+    assert found.shape == (pairs, offered)
+    expected = scoring.score(heads[:, None], relations, tails[:, None])
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-10)
+
+
+@every_variant
 @pytest.mark.parametrize("block", [1, 200, 1000, 40_000])
 def test_the_size_of_blocks_makes_no_difference(name, options, block, monkeypatch):
     scoring = build(name, **options)

@@ -127,3 +127,25 @@ def test_the_run_folder_is_named_by_the_objective():
         for name, weight in (("sampled", 0), ("1vsall", 0), ("kvsall", 0.1))
     ]
     assert named == ["pictokg-rotate-uniform-0", "pictokg-rotate-1vsall-0", "pictokg-rotate-kvsall-uniform-0"]
+
+
+@pytest.mark.parametrize("model", ["complex", "transe"])
+@pytest.mark.parametrize("reciprocal", [False, True])
+def test_relation_prediction_adds_the_cross_entropy_of_every_pairs_relation(tiny_graph, model, reciprocal):
+    options = {"model": model, "reciprocal": reciprocal}
+    dataset, plain, examples = build(tiny_graph, **options)
+    _, objective, _ = build(tiny_graph, relation_prediction=0.3, **options)
+    batch, known, net, count = examples[::3], answers_of(dataset), plain.model, len(dataset.relations)
+    table, relations = net.entities.table, net.relations.weight
+    total, pairs = 0.0, 0
+    for anchor, relation, direction in batch.tolist():
+        offered = relations[count:] if reciprocal and direction == HEAD else relations[:count]
+        for answer in known[anchor, relation, direction]:
+            pairs += 1
+            pair = (answer, anchor) if direction == HEAD and not reciprocal else (anchor, answer)
+            scores = torch.stack([net.scoring.score(table[pair[0]], offer, table[pair[1]]) for offer in offered])
+            total = total - torch.log_softmax(scores, 0)[relation]
+    expected = result(plain, batch).loss + 0.3 * total / pairs
+    found = result(objective, batch, measure=True)
+    torch.testing.assert_close(found.loss, expected, rtol=1e-6, atol=0)
+    assert float(found.metrics["loss/relation"].detach()) == pytest.approx(0.3 * float(total.detach()) / pairs, rel=1e-6)

@@ -13,7 +13,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from mmrns import load_dataset
 from mmrns.cli import main
-from mmrns.config import Config, load_config
+from mmrns.config import Config
+from mmrns.config_io import load_config
 from mmrns.negatives.base import SamplerContext, build_sampler
 from mmrns.scoring import build_model
 from mmrns.training.batches import total_steps

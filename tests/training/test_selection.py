@@ -9,7 +9,7 @@ from safetensors import safe_open
 
 from mmrns import evaluate, load
 from mmrns.cli import main
-from mmrns.config import load_config
+from mmrns.config_io import load_config
 from mmrns.graph.held_out import dataset_of, slice_sha256
 from tests.tiny import train_command
 

@@ -53,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Measure and print."""
     from mmrns.benchmark.scale import measure_scale, step_ratios
-    from mmrns.config import load_config
+    from mmrns.config_io import load_config
     from mmrns.errors import UserError
     from mmrns.files import write_json, write_text
     from mmrns.report.scale import scale_entry, scale_page, scale_run, scale_text
