@@ -18,7 +18,7 @@ from mmrns.training.base import Objective, StepResult
 
 
 class AllEntitiesObjective(Objective):
-    """Cross-entropy or binary cross-entropy over all entities, N3; beside it, if asked, relations or sampled negatives."""
+    """Cross-entropy or binary cross-entropy over all entities; beside it N3, relations, or sampled negatives."""
 
     def __init__(
         self, config: Config, model: KnowledgeGraphModel, sampler: nn.Module, train_answers: AnswerIndex
