@@ -56,6 +56,13 @@ class Config(BaseModel):
     sampler: str = _option("Negatives", "mmrns", "negative sampler: a name from `mmrns list samplers`, or module:Class")
     sampler_options: dict[str, Any] = _option("Negatives", {}, "options of a plug-in sampler's own, as JSON")
     num_negatives: int = _option("Negatives", 32, "negatives a triple, n", gt=0)
+    negatives_shared: int = _option(
+        "Negatives",
+        1,
+        "queries of a batch that share one draw of uniform negatives, so that a step touches fewer rows; the known "
+        "answers of each are left out for it alone (the chunks of PyTorch-BigGraph, Lerer et al., SysML 2019)",
+        gt=0,
+    )
     pool_size: int = _option(
         "Negatives", 400, "candidates a step that the MMRNS sampler draws from, P; 0: all entities", ge=0
     )

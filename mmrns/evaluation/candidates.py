@@ -81,7 +81,7 @@ def propose(
     Raises:
         UserError: a score is NaN, which means that training diverged.
     """
-    device = known[0].answers.device
+    device = known[0].device
     anchors = torch.from_numpy(questions.anchors).to(device)
     relation = torch.full_like(anchors, questions.relation)
     queries = Queries(anchors, relation, anchors, questions.direction)

@@ -41,7 +41,7 @@ def positive_pairs(answers: AnswerIndex, number: int, generator: torch.Generator
     uniform = torch.rand(2, number, generator=generator, dtype=torch.float64)
     first = (uniform[0] * count).long().clamp_max(count - 1)
     second = (first + 1 + (uniform[1] * (count - 1)).long().clamp_max(count - 2)) % count
-    return answers.answers[offset + first], answers.answers[offset + second], answers.queries(rows)[:, 1]
+    return answers.answers_at(offset + first), answers.answers_at(offset + second), answers.queries(rows)[:, 1]
 
 
 class EmbeddingCourse:

@@ -100,7 +100,7 @@ def _rank_share(
     everything = model.entities.everything()
     counts = torch.zeros(4, 2, len(triples), dtype=torch.int64)
     for direction, places in together.share(chunks):
-        queries = Queries.of(torch.from_numpy(triples[places]).to(known.answers.device), direction)
+        queries = Queries.of(torch.from_numpy(triples[places]).to(known.device), direction)
         found = torch.stack(_rank_chunk(model, queries, known, everything)).cpu()
         counts[:, direction, places] = found
         if not allow_nan and found[3].any():

@@ -23,7 +23,7 @@ FEATURES_FILE, MANIFEST_FILE = "features.safetensors", "features.json"
 _LARGEST_HALF = float(np.finfo(np.float16).max)
 _ROWS_AT_ONCE = 4096  # of a memory map that is checked piece by piece
 # Linux maps the 64 kB around a page that is read, where they are cached. Rows are read until so much may be mapped.
-_AROUND, _MOST_MAPPED = 1 << 16, 1 << 30
+_AROUND, _MOST_MAPPED = 1 << 16, 1 << 28
 
 Arrays = Mapping[str, tuple[np.ndarray | Tensor, np.ndarray | Tensor]]
 

@@ -43,13 +43,13 @@ class AnswerIndex:
         self.num_entities = num_entities
         self.num_relations = num_relations
         pairs = self._distinct_pairs(triples)
-        self.answers = pairs % num_entities
+        self.answers = (pairs % num_entities).int()  # as long as the triples twice over: half the bytes
         pairs //= num_entities
         self.query_keys, counts = torch.unique_consecutive(pairs, return_counts=True)
         del pairs
-        # One place more than there are queries, for "no known answer".
-        self._counts = torch.cat([counts, counts.new_zeros(1)])
-        self._offsets = self._counts.cumsum(0) - self._counts
+        # Two places more than there are queries: the end of the last, and that of "no known answer".
+        self._offsets = torch.nn.functional.pad(counts.cumsum(0), (1, 1))
+        self._offsets[-1] = self._offsets[-2]
 
     # Two sorted arrays that make membership and complement look-ups one binary search each. They are as long as the
     # triples twice over, so they are made when first asked for, in place where that can be: ranking asks for neither.
@@ -85,12 +85,21 @@ class AnswerIndex:
     @property
     def counts(self) -> Tensor:
         """(Q,) known answers of every query, in row order."""
-        return self._counts[:-1]
+        return self._offsets[1:-1] - self._offsets[:-2]
 
     @property
     def offsets(self) -> Tensor:
-        """(Q,) where in `answers` those of each query begin, in row order."""
-        return self._offsets[:-1]
+        """(Q,) where in all answers those of each query begin, in row order."""
+        return self._offsets[:-2]
+
+    @property
+    def device(self) -> torch.device:
+        """Where the tensors are."""
+        return self.answers.device
+
+    def answers_at(self, places: Tensor) -> Tensor:
+        """Entity ids at places among all answers, of the same shape."""
+        return self.answers[places].long()
 
     def to(self, device: torch.device) -> "AnswerIndex":
         """This index on `device`."""
@@ -120,7 +129,7 @@ class AnswerIndex:
 
     def count(self, rows: Tensor) -> Tensor:
         """(B,) number of known answers."""
-        return self._counts[rows]
+        return self._offsets[rows + 1] - self._offsets[rows]
 
     def pairs(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """All known answers of the rows, flat: (K,) position in `rows`, (K,) entity id."""
@@ -128,7 +137,7 @@ class AnswerIndex:
         position = torch.repeat_interleave(torch.arange(len(rows), device=rows.device), count)
         start = self._offsets[rows]
         within = torch.arange(len(position), device=rows.device) - (count.cumsum(0) - count)[position]
-        return position, self.answers[start[position] + within]
+        return position, self.answers_at(start[position] + within)
 
     def contains(self, rows: Tensor, entities: Tensor) -> Tensor:
         """Whether entities (B, n) are known answers of rows (B,): (B, n) bool."""
@@ -158,4 +167,4 @@ class AnswerIndex:
         uniform = torch.rand(len(rows), 1, generator=generator, device=rows.device)
         start = (uniform * count).long().clamp_max(count - 1)
         step = torch.arange(number, device=rows.device)
-        return self.answers[self._offsets[rows][:, None] + (start + step) % count], step < count
+        return self.answers_at(self._offsets[rows][:, None] + (start + step) % count), step < count

@@ -64,7 +64,7 @@ class CoAnswers:
         """Find up to round(share * E) co-answers of each entity, at least one."""
         number = answers.num_entities
         self.pairs = _heaviest(answers, max(1, round(share * number)))
-        device = answers.answers.device
+        device = answers.device
         triples = torch.from_numpy(self.pairs).to(device)
         # An index of (entity, 0, co-answer) triples finds a batch's pairs as it finds known answers.
         self.index = AnswerIndex(

@@ -20,12 +20,33 @@ def uniform_draws(answers: AnswerIndex, rows: Tensor, number: int, generator: to
     return ids, (remaining > 0).expand_as(ids)
 
 
+def shared_draws(
+    answers: AnswerIndex, rows: Tensor, number: int, sharing: int, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """`number` entities for every `sharing` rows (B,) of known answers in turn, uniform over all, with replacement.
+
+    Returns:
+        (B, number) entity rows, and (B, number) bool, False where one is a known answer of this row.
+    """
+    shape = (-(-len(rows) // sharing), number)
+    drawn = torch.randint(answers.num_entities, shape, generator=generator, device=rows.device)
+    ids = drawn.repeat_interleave(sharing, dim=0)[: len(rows)]
+    return ids, ~answers.contains(rows, ids)
+
+
 class Uniform(NegativeSampler):
-    """Each negative is uniform, with replacement, over the entities that train does not list as an answer."""
+    """Each negative is uniform, with replacement, over the entities that train does not list as an answer.
+
+    With --negatives-shared above 1, over all entities, and those that train lists as an answer do not count.
+    """
 
     def draw(
         self, queries: Queries, model: KnowledgeGraphModel, step: int, generator: torch.Generator, measure: bool
     ) -> Negatives:
         answers = self.context.answers
-        ids, valid = uniform_draws(answers, answers.rows(queries), self.config.num_negatives, generator)
+        rows, number, sharing = answers.rows(queries), self.config.num_negatives, self.config.negatives_shared
+        if sharing == 1:
+            ids, valid = uniform_draws(answers, rows, number, generator)
+        else:
+            ids, valid = shared_draws(answers, rows, number, sharing, generator)
         return Negatives(ids, valid=valid)

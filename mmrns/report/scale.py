@@ -73,10 +73,11 @@ def _run_text(run: dict[str, Any]) -> str:
         )
     phases = list(graphs[0]["loading_seconds"])
     loading = [[phase, *(f"{graph['loading_seconds'][phase]:.2f}" for graph in graphs)] for phase in phases]
+    shared = run["settings"].get("negatives_shared", 1)
     settings = ", ".join(f"{name} {value}" for name, value in run["settings"].items())
     return "\n\n".join(
         [
-            f"## {run['settings']['sampler']}",
+            f"## {run['settings']['sampler']}" + (f", {shared} queries share their negatives" if shared > 1 else ""),
             markdown_table(header, rows),
             "Seconds of loading, by phase:",
             markdown_table(["phase", *(f"{graph['entities']:,}" for graph in graphs)], loading),

@@ -21,19 +21,21 @@ def test_ratios_are_those_of_rounds():
 def test_two_samplers_on_two_graphs(tmp_path, capsys):
     record = tmp_path / "scale.md"
     options = (
-        "--rounds 2 --steps 2 --queries 3 --dim 4 --batch-size 16 --num-negatives 4 --sampler uniform mmrns --json"
+        "--rounds 2 --steps 2 --queries 3 --dim 4 --batch-size 16 --num-negatives 4 --sampler uniform mmrns --json "
+        "--negatives-shared 1 8"
     )
     sizes = ["--entities", "500", "800", "--folder", str(tmp_path)]
     main(["benchmark", "scale", *sizes, *options.split(), "--record", str(record)])
     entry = json.loads(capsys.readouterr().out)
     assert entry == json.loads(record.with_suffix(".json").read_text())
-    assert [run["settings"]["sampler"] for run in entry["runs"]] == ["uniform", "mmrns"]
+    assert [run["settings"]["sampler"] for run in entry["runs"]] == ["uniform", "uniform", "mmrns"]
     for run in entry["runs"]:
         small, large = run["graphs"]
         assert (small["entities"], large["entities"]) == (500, 800)
         assert small["step_ratio"]["median"] == 1.0
         assert 0 < small["rows_updated"] <= 500
         assert small["steps"] == 4 and small["metrics"]["count"] == 6
-    uniform = entry["runs"][0]["graphs"][0]["rows_updated"]
+    uniform, sharing = (run["graphs"][0]["rows_updated"] for run in entry["runs"][:2])
     assert uniform <= 16 * (4 + 2)  # every triple has two ends and four negatives
-    assert "## uniform" in record.read_text() and "## mmrns" in record.read_text()
+    assert sharing <= 16 * 2 + 2 * 4  # of 16 triples, 8 share
+    assert "## uniform, 8 queries share their negatives" in record.read_text() and "## mmrns" in record.read_text()

@@ -68,7 +68,7 @@ def test_the_answers_of_a_query_look_and_read_alike(folder, modality):
     has = store.presence(modality)
     answers = dataset.answers()
     rows = (answers.counts > 1).nonzero()[:, 0]
-    pairs = torch.stack([answers.answers[answers.offsets[rows]], answers.answers[answers.offsets[rows] + 1]])
+    pairs = answers.answers_at(answers.offsets[rows] + torch.arange(2)[:, None])
     pairs = pairs[:, has[pairs].all(0)]
     others = torch.stack([pairs[0], pairs[1].roll(7)])
     alike, apart = ((vectors[p[0]] * vectors[p[1]]).sum(1).mean() for p in (pairs, others))

@@ -75,3 +75,23 @@ def test_the_generator_alone_decides(triples):
 def test_more_negatives_than_entities_are_refused(triples, number):
     with pytest.raises(UserError, match=f"^--num-negatives {number}: the graph has 12 entities; draw fewer$"):
         sampler(triples, num_negatives=number)
+
+
+def test_shared_draws_are_the_same_for_neighbours_and_leave_out_the_known_answers_of_each(triples):
+    rows = [0, 16, 4, 0, 16, 15, 16]
+    negatives = draw(triples, rows, TAIL, num_negatives=9, negatives_shared=3)
+    ids, valid = negatives.ids, negatives.valid
+    assert ids.shape == valid.shape == (7, 9)
+    for group in (ids[:3], ids[3:6], ids[6:]):
+        assert (group == group[0]).all()
+    assert not torch.equal(ids[0], ids[3])
+    known = {0: {1, 2, 5, 11}, 16: {4}, 4: set(range(ENTITIES)), 15: set(range(ENTITIES))}
+    assert valid.tolist() == [
+        [entity not in known[row] for entity in drawn] for row, drawn in zip(rows, ids.tolist(), strict=True)
+    ]
+
+
+def test_shared_draws_are_uniform_over_all_entities(triples):
+    ids = draw(triples, [16] * 60_000, TAIL, num_negatives=2, negatives_shared=4).ids[::4]
+    both = torch.bincount(ids[:, 0] * ENTITIES + ids[:, 1], minlength=ENTITIES**2)
+    assert chisquare(both.numpy()).pvalue > 1e-3

@@ -1,6 +1,7 @@
 """`mmrns benchmark scale`: what a step, an evaluation and loading cost as the graph grows."""
 
 import argparse
+import itertools
 import json
 import shlex
 import sys
@@ -34,6 +35,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dim", type=int, default=50, help="dimension of RotatE, 2 numbers each (default: 50)")
     parser.add_argument("--batch-size", type=int, default=512, help="triples a step (default: 512)")
     parser.add_argument("--num-negatives", type=int, default=32, help="negatives a triple (default: 32)")
+    parser.add_argument(
+        "--negatives-shared",
+        type=int,
+        nargs="+",
+        default=[1],
+        metavar="N",
+        help="queries that share a draw of uniform negatives, one run of the uniform sampler each (default: 1)",
+    )
     parser.add_argument("--sparse", choices=("always", "never", "auto"), default="always", help="default: always")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads (default: 1)")
     parser.add_argument("--rounds", type=int, default=5, help="rounds, each graph in turn (default: 5)")
@@ -65,8 +74,10 @@ def run(arguments: argparse.Namespace) -> None:
     runs = []
     with tempfile.TemporaryDirectory(prefix="mmrns-scale-") as temporary:
         folders = arguments.datasets or [_graph(arguments.folder or Path(temporary), n) for n in arguments.entities]
-        for sampler in arguments.sampler:
-            chosen = {"sampler": sampler} | shared
+        for sampler, sharing in itertools.product(arguments.sampler, arguments.negatives_shared):
+            if sampler != "uniform" and sharing != arguments.negatives_shared[0]:
+                continue  # the others do not share: once is enough
+            chosen = {"sampler": sampler} | shared | ({"negatives_shared": sharing} if sampler == "uniform" else {})
             configs = [load_config({"dataset": str(folder), "device": "cpu"} | chosen) for folder in folders]
             results = measure_scale(configs, arguments.rounds, arguments.steps, arguments.queries, tell=_tell)
             runs.append(scale_run(results, step_ratios(results, arguments.steps), chosen))
