@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mmrns.config import flag
 from mmrns.config_io import load_config
 from mmrns.errors import UserError
 
@@ -80,9 +79,9 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.dry_run:
         _list(chosen, runs, arguments.json)
         return
-    extra = [text for name, value in given.items() if name not in changes for text in (flag(name), value)]
+    machine = {name: value for name, value in given.items() if name not in changes}
     say: Callable[[str], None] = lambda line: print(line, file=sys.stderr, flush=True)  # noqa: E731
-    failed = run_cells(grid, chosen, runs, extra, launch_mmrns, say, arguments.redo)
+    failed = run_cells(grid, chosen, runs, machine, launch_mmrns, say, arguments.redo)
     if failed:
         raise UserError(f"{len(failed)} of {len(chosen)} runs failed; {'; '.join(failed)}")
     print(f"{len(chosen)} runs below {runs}; tables: mmrns reproduce {arguments.name} --table")

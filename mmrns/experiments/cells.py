@@ -15,7 +15,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Literal
 
-from mmrns.config import Config
+from mmrns.config import Config, flag
 from mmrns.config_file import read_mapping
 from mmrns.encoders import EntityEncoder
 from mmrns.errors import UserError
@@ -91,7 +91,7 @@ def run_cells(
     grid: Grid,
     chosen: list[tuple[Cell, int]],
     runs: Path,
-    extra: list[str],
+    machine: dict[str, str],
     launch: Launch,
     say: Callable[[str], None],
     redo: bool = False,
@@ -99,7 +99,7 @@ def run_cells(
     """Run or resume every chosen (cell, seed) that is not done; a failure does not keep the others from running.
 
     Args:
-        extra: arguments of `mmrns train` for every run, such as --threads 1.
+        machine: options of the machine that hold for every run, as text, such as threads: "1".
         launch: runs `mmrns` with arguments and returns its exit status.
         say: told what happens.
         redo: remove run folders that hold other options than their cell, instead of refusing them.
@@ -120,8 +120,9 @@ def run_cells(
             "or another --runs to keep it"
         )
     todo = [(cell, seed, folder) for cell, seed, folder in folders if states[folder].kind != "done"]
+    extra = [text for name, value in machine.items() for text in (flag(name), value)]
     for cell in {cell.name: cell for cell, _, _ in todo}.values():
-        require_features(grid, cell)
+        require_features(grid, cell, machine.get("features", ""))
     failed = []
     for number, (cell, seed, folder) in enumerate(todo, start=1):
         with claimed(folder) as free:
@@ -144,13 +145,17 @@ def run_cells(
     return failed
 
 
-def require_features(grid: Grid, cell: Cell) -> None:
-    """Raise UserError unless there are the features that the cell compares and its group says it needs."""
+def require_features(grid: Grid, cell: Cell, folder: str = "") -> None:
+    """Raise UserError unless there are the features that the cell compares and its group says it needs.
+
+    They are looked for in `folder`, else where the cell's configuration says.
+    """
     group, config = grid.groups[cell.group], cell.config()
+    folder = folder or config.features
     needed = modalities_used(config, group.needs)
     if not needed:
         return
-    manifest = (Path(config.features) if config.features else dataset_folder(config.dataset)) / "features.json"
+    manifest = (Path(folder) if folder else dataset_folder(config.dataset)) / "features.json"
     try:
         there = set(json.loads(manifest.read_text(encoding="utf-8"))["modalities"])
     except (OSError, ValueError, KeyError, TypeError):

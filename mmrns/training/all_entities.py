@@ -14,21 +14,30 @@ from mmrns.graph.answers import HEAD, TAIL, AnswerIndex, Queries
 from mmrns.losses import binary_cross_entropy_all, cross_entropy_all, kgc_loss, self_adversarial_weights
 from mmrns.negatives import Negatives, NegativeSampler
 from mmrns.scoring import KnowledgeGraphModel
-from mmrns.training.base import Objective, StepResult
+from mmrns.training.base import Objective, StepResult, false_negative_rate
 
 
 class AllEntitiesObjective(Objective):
     """Cross-entropy or binary cross-entropy over all entities; beside it N3, relations, or sampled negatives."""
 
     def __init__(
-        self, config: Config, model: KnowledgeGraphModel, sampler: nn.Module, train_answers: AnswerIndex
+        self,
+        config: Config,
+        model: KnowledgeGraphModel,
+        sampler: nn.Module,
+        train_answers: AnswerIndex,
+        held_out: AnswerIndex | None = None,
     ) -> None:
-        """Keep the parts. `sampler` is a NegativeSampler where --sampled-weight is above 0, else an empty module."""
+        """Keep the parts. `sampler` is a NegativeSampler where --sampled-weight is above 0, else an empty module.
+
+        `held_out` (valid and test answers) only measures its false negatives; it never steers.
+        """
         super().__init__()
         self.config = config
         self.model = model
         self.sampler = sampler
         self.train_answers = train_answers
+        self.held_out = held_out
 
     def examples(self, dataset: Dataset) -> Tensor:
         """Columns anchor, relation, direction of every distinct query of train."""
@@ -111,6 +120,8 @@ class AllEntitiesObjective(Objective):
         answer, _ = self.train_answers.window(rows, 1, generator)
         queries = queries._replace(answer=answer[:, 0])
         negatives = self.sampler.draw(queries, self.model, step, generator, measure)
+        if measure and self.held_out is not None:
+            negatives.metrics["false_negative_rate"] = false_negative_rate(self.held_out, queries, negatives)
         positive, negative = self.model.score_drawn(queries, negatives.ids, negatives.vectors)
         temperature = self.config.adversarial_temperature
         weights = self_adversarial_weights(negative, temperature, negatives.valid, negatives.correction)

@@ -8,6 +8,8 @@ from torch import Tensor, nn
 
 from mmrns.config import Config
 from mmrns.graph import Dataset
+from mmrns.graph.answers import AnswerIndex, Queries
+from mmrns.negatives import Negatives
 from mmrns.scoring import KnowledgeGraphModel
 
 
@@ -17,6 +19,13 @@ class StepResult:
 
     loss: Tensor
     metrics: dict[str, Tensor] = field(default_factory=dict)
+
+
+def false_negative_rate(held_out: AnswerIndex, queries: Queries, negatives: Negatives) -> Tensor:
+    """Share of the drawn negatives that `held_out` (valid and test) lists as answers: a scalar, which never steers."""
+    missed = held_out.contains(held_out.rows(queries), negatives.ids)
+    drawn = torch.ones_like(missed) if negatives.valid is None else negatives.valid
+    return (missed & drawn).sum() / drawn.sum().clamp_min(1)
 
 
 class Objective(nn.Module, ABC):

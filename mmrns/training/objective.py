@@ -27,8 +27,9 @@ def build_objective(config: Config, dataset: Dataset, features: FeatureStore | N
     context = SamplerContext(
         answers, features, model.entities.width, model.relations.embedding_dim, total_steps(config, examples)
     )
+    held_out = dataset.answers("valid", "test").to(device) if config.samples else None
     if config.objective != "sampled":
         sampler = build_sampler(config, context) if config.samples else nn.Module()
-        return AllEntitiesObjective(config, model, sampler, answers).to(device)
-    held_out = dataset.answers("valid", "test").to(device)
+        return AllEntitiesObjective(config, model, sampler, answers, held_out).to(device)
+    assert held_out is not None
     return SampledObjective(config, model, build_sampler(config, context), answers, held_out).to(device)

@@ -9,7 +9,7 @@ from mmrns.graph.answers import HEAD, TAIL, AnswerIndex, Queries
 from mmrns.losses import kgc_loss, self_adversarial_weights
 from mmrns.negatives import NegativeSampler
 from mmrns.scoring import KnowledgeGraphModel
-from mmrns.training.base import Objective, StepResult
+from mmrns.training.base import Objective, StepResult, false_negative_rate
 
 
 class SampledObjective(Objective):
@@ -54,9 +54,7 @@ class SampledObjective(Objective):
         with torch.no_grad():
             metrics = {"loss": loss, "loss/kgc": kgc, "loss/sampler": own, **negatives.metrics}
             metrics["score/positive"], metrics["score/negative"] = positive.mean(), negative.mean()
-            missed = self.held_out.contains(self.held_out.rows(queries), negatives.ids)
-            drawn = torch.ones_like(missed) if negatives.valid is None else negatives.valid
-            metrics["false_negative_rate"] = (missed & drawn).sum() / drawn.sum().clamp_min(1)
+            metrics["false_negative_rate"] = false_negative_rate(self.held_out, queries, negatives)
         return StepResult(loss, {name: value.detach() for name, value in metrics.items()})
 
     def _triple_weights(self, triples: Tensor, like: Tensor) -> Tensor:

@@ -123,5 +123,10 @@ rows:
         require_features(grid, cell)
     launched = []
     with pytest.raises(UserError, match=r"features\.json: has no text features, which d/mmrns needs; make them with"):
-        run_cells(grid, [(cell, 0) for cell in grid.cells], tmp_path / "runs", [], launched.append, print)
+        run_cells(grid, [(cell, 0) for cell in grid.cells], tmp_path / "runs", {}, launched.append, print)
     assert launched == []
+    # Features that are given for every run are those that count.
+    last = [(grid.cells[-1], 0)]
+    machine = {"features": str(tiny_graph)}
+    run_cells(grid, last, tmp_path / "runs", machine, lambda arguments: launched.append(arguments) or 0, print)
+    assert launched[0][-2:] == ["--features", str(tiny_graph)]

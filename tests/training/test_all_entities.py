@@ -104,6 +104,8 @@ def test_sampled_negatives_beside_all_entities_add_their_loss(tiny_graph, sample
     torch.testing.assert_close(found["loss/1vsall"], result(alone, examples[:16]).loss.detach())
     torch.testing.assert_close(found["loss"], found["loss/1vsall"] + found["loss/sampled"])
     assert found["loss/sampled"] > 0
+    assert 0 < result(both, examples, measure=True).metrics["false_negative_rate"] < 0.5
+    assert not result(both, examples).metrics
 
 
 @pytest.mark.parametrize("name", ["1vsall", "kvsall"])
