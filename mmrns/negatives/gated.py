@@ -2,8 +2,7 @@
 
 The structure gate is the dearest part of a step on a CPU: z_s = t * sigmoid(MLP(concat(r, t))) of every candidate under
 every distinct relation. Plain autograd passes over that tensor about twenty times, each time through main memory. Here
-one relation is done at a time, and a block of candidates within it, forward and backward, so that they stay in the
-cache; only the gates are kept.
+one relation is done at a time, forward and backward, so that its candidates stay in the cache; only the gates are kept.
 """
 
 from typing import Any
@@ -16,9 +15,6 @@ from torch.autograd.function import once_differentiable
 from mmrns.negatives.attention import StructureGate
 from mmrns.negatives.loops import gate_, gate_gradient_
 from mmrns.negatives.similarity import by_relation, cosine_of_products
-
-# Numbers of a block of candidates: with its gates and gradients, it fits the nearer cache of a core.
-_BLOCK_NUMBERS = 1 << 17
 
 
 def gated_cosine(
@@ -81,16 +77,14 @@ class _GatedProducts(torch.autograd.Function):
         centred: bool,
     ) -> tuple[Tensor, Tensor, Tensor]:
         number, entities = len(entities), entities.contiguous()
-        # A tensor for each relation, not one of all: those are small enough to come from memory that was freed before.
+        # One a relation: memory of a tensor of them all would be given back, and its pages paid for again at every step.
         gates = [torch.empty_like(entities) for _ in of_relation]
         products, squares = entities.new_empty(len(answers), number), entities.new_empty(len(of_relation), number)
         mean = entities.new_zeros(len(of_relation), entities.shape[1])
-        z, parts = torch.empty_like(entities), _blocks(entities)
+        z = torch.empty_like(entities)
         for r, (rows, into) in enumerate(zip(answers.split(sizes), products.split(sizes), strict=True)):
-            for part in parts:
-                hidden = F.leaky_relu_(of_entity[part] + of_relation[r], slope)
-                torch.addmm(bias, hidden, weight.T, out=gates[r][part])
-                gate_(gates[r][part], entities[part], z[part], squares[r, part])
+            torch.addmm(bias, F.leaky_relu_(of_entity + of_relation[r], slope), weight.T, out=gates[r])
+            gate_(gates[r], entities, z, squares[r])
             if centred:
                 torch.mean(z, 0, out=mean[r])
                 torch.linalg.vecdot(z.sub_(mean[r]), z, out=squares[r])
@@ -109,34 +103,25 @@ class _GatedProducts(torch.autograd.Function):
         transposed = weight.new_zeros(weight.shape[1], len(weight))  # of the weight's: the faster product
         to_bias, to_answers = weight.new_zeros(len(weight)), torch.empty_like(answers)
         to_of_entity, to_of_relation = torch.zeros_like(of_entity), torch.zeros_like(of_relation)
-        z, nothing = torch.empty_like(entities), torch.zeros_like(to_squares[0])
-        blocks = _blocks(entities)
-        groups = zip(answers.split(sizes), to_products.split(sizes), to_answers.split(sizes), strict=True)
-        for r, (rows, to_rows, into) in enumerate(groups):
+        z, to_z, nothing = torch.empty_like(entities), torch.empty_like(entities), torch.zeros_like(to_squares[0])
+        parts = zip(answers.split(sizes), to_products.split(sizes), to_answers.split(sizes), strict=True)
+        for r, (rows, to_rows, into) in enumerate(parts):
             torch.mul(entities, gates[r], out=z)
-            of_squares = to_squares[r]
             if context.centred:
                 z.sub_(mean[r])
                 rows = rows - mean[r]
             torch.mm(to_rows, z, out=into)
+            torch.mm(to_rows.T, rows, out=to_z)
+            of_squares = to_squares[r]
             if context.centred:  # every answer and candidate was less the mean, which is that of the candidates
-                to_all = to_rows.sum(1) @ rows + 2 * (of_squares @ z)
-                shift = (to_mean[r] - into.sum(0) - to_all) / len(z)
+                to_z.addcmul_(z, of_squares[:, None], value=2)
+                to_z += (to_mean[r] - into.sum(0) - to_z.sum(0)) / len(z)
                 of_squares = nothing
-            for part in blocks:
-                to_z = to_rows[:, part].T @ rows
-                if context.centred:
-                    to_z.addcmul_(z[part], to_squares[r, part, None], value=2).add_(shift)
-                gate_gradient_(to_z, of_squares[part], entities[part], gates[r][part], to_entities[part], to_bias)
-                hidden = F.leaky_relu_(of_entity[part] + of_relation[r], context.slope)
-                transposed.addmm_(hidden.T, to_z)
-                # leaky_relu keeps signs, so its output tells its input's.
-                to_hidden = torch.ops.aten.leaky_relu_backward(to_z @ weight, hidden, context.slope, False)
-                to_of_entity[part] += to_hidden
-                to_of_relation[r] += to_hidden.sum(0)
+            gate_gradient_(to_z, of_squares, entities, gates[r], to_entities, to_bias)
+            hidden = F.leaky_relu_(of_entity + of_relation[r], context.slope)
+            transposed.addmm_(hidden.T, to_z)
+            # leaky_relu keeps signs, so its output tells its input's.
+            to_hidden = torch.ops.aten.leaky_relu_backward(to_z @ weight, hidden, context.slope, False)
+            to_of_entity += to_hidden
+            torch.sum(to_hidden, 0, out=to_of_relation[r])
         return to_entities, to_of_entity, to_of_relation, transposed.T, to_bias, to_answers, None, None, None
-
-
-def _blocks(entities: Tensor) -> list[slice]:
-    size = max(1, torch.get_num_threads() * _BLOCK_NUMBERS // entities.shape[1])
-    return [slice(start, min(start + size, len(entities))) for start in range(0, len(entities), size)]

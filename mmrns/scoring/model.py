@@ -46,7 +46,7 @@ class KnowledgeGraphModel(nn.Module):
         return self.score_entities(queries, queries.answer[:, None])[:, 0]
 
     def score_candidates(self, queries: Queries, candidates: Tensor, anchor: Tensor | None = None) -> Tensor:
-        """Score candidate vectors (B, n, width) as answers of queries, whose anchors may be at hand (B, width): (B, n)."""
+        """Score candidate vectors (B, n, width) as answers of their query: (B, n). `anchor`: (B, width), if at hand."""
         relation, direction = self.posed(queries.relation, queries.direction)
         anchor = self.entities(queries.anchor) if anchor is None else anchor
         relation_vectors = self.relations(relation)
