@@ -77,7 +77,7 @@ class _GatedProducts(torch.autograd.Function):
         centred: bool,
     ) -> tuple[Tensor, Tensor, Tensor]:
         number, entities = len(entities), entities.contiguous()
-        # One a relation: memory of a tensor of them all would be given back, and its pages paid for again at every step.
+        # One a relation: memory of a tensor of them all would be given back, and its pages paid for again every step.
         gates = [torch.empty_like(entities) for _ in of_relation]
         products, squares = entities.new_empty(len(answers), number), entities.new_empty(len(of_relation), number)
         mean = entities.new_zeros(len(of_relation), entities.shape[1])
