@@ -217,6 +217,13 @@ class Config(BaseModel):
     steps: int = _option("Run", 0, "optimiser steps; 0: use --epochs", ge=0)
     epochs: int = _option("Run", 0, "passes over the examples, used when --steps is 0; both 0: 100 epochs", ge=0)
     batch_size: int = _option("Run", 256, "triples (1vsall, kvsall: distinct queries) a step, over all processes", gt=0)
+    relation_group: int = _option(
+        "Run",
+        1,
+        "examples of one relation that come together in the order of an epoch; with more than 1 a batch has fewer "
+        "relations, which makes a step of MMRNS cheaper (docs/performance.md); 1: each comes on its own",
+        gt=0,
+    )
     seed: int = _option("Run", 0, "seed of initialisation, batches and draws", ge=0, lt=2**32)
     device: Literal["auto", "cpu", "cuda"] = _option(
         "Run", "auto", "where to train; auto takes a GPU when there is one"

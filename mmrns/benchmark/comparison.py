@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ class Comparison:
         memory: names of the sides whose peak memory is measured, each in a process of its own.
         notes: what else is to be said of it.
         check: makes sure that the sides' answers agree; what it returns is a note.
+        also: title -> names of some of the sides, ours first: a further table of the same turns.
     """
 
     title: str
@@ -34,6 +35,7 @@ class Comparison:
     memory: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     check: Callable[[], str] | None = None
+    also: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def measure(
@@ -61,7 +63,9 @@ def measure(
     for part, peaks in zip(comparisons, memory, strict=True):
         tell(part.title)
         notes = [*part.notes, *([part.check()] if part.check else [])]
-        found.append(_figures(part, alternate(part.sides, repetitions), peaks) | {"notes": notes})
+        times = alternate(part.sides, repetitions)
+        for title, names in ({part.title: tuple(part.sides)} | dict(part.also)).items():
+            found.append(_figures(part, title, names, times, peaks) | {"notes": notes})
     return {
         "benchmark": benchmark,
         "settings": settings,
@@ -74,11 +78,13 @@ def measure(
     }
 
 
-def _figures(part: Comparison, times: dict[str, Times], peaks: dict[str, float]) -> dict[str, Any]:
-    ours = next(iter(part.sides))
+def _figures(
+    part: Comparison, title: str, names: tuple[str, ...], times: dict[str, Times], peaks: dict[str, float]
+) -> dict[str, Any]:
+    ours, *others = names
     sides = {}
-    for name, side in part.sides.items():
-        took = times[name]
+    for name in names:
+        side, took = part.sides[name], times[name]
         sides[name] = {
             "seconds": asdict(Spread.of(took.wall)),
             "cpu_seconds": asdict(Spread.of(took.cpu)),
@@ -91,11 +97,10 @@ def _figures(part: Comparison, times: dict[str, Times], peaks: dict[str, float])
             "wall": asdict(ratios(times[name].wall, times[ours].wall)),
             "cpu": asdict(ratios(times[name].cpu, times[ours].cpu)),
         }
-        for name in part.sides
-        if name != ours
+        for name in others
     }
     return {
-        "title": part.title,
+        "title": title,
         "unit": part.unit,
         "ours": ours,
         "sides": sides,

@@ -125,7 +125,7 @@ class _Graph:
             entities.sparse = sparse_table(config, entities)
             self.optimizer = build_optimizer(config, self.objective)
         self.triples = torch.from_numpy(self.dataset.train)
-        self.batches = Batches(len(self.dataset.train), config.batch_size, config.seed)
+        self.batches = Batches.of(config, self.triples)
         self.generator = torch.Generator()
         self.done = 0
         self.updated: list[int] = []

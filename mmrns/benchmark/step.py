@@ -83,7 +83,7 @@ class Stepper:
         self.objective: Objective = build_objective(config, self.dataset, self.features, self.device)
         self.optimizer = build_optimizer(config, self.objective)
         self.triples = torch.from_numpy(self.dataset.train).to(self.device)
-        self.batches = Batches(len(self.dataset.train), config.batch_size, config.seed)
+        self.batches = Batches.of(config, self.triples)
         self.generator = torch.Generator(self.device)
         self.done = 0
         self._drawing = 0.0

@@ -17,6 +17,9 @@ from mmrns.config import Config
 # BEiT's patch tokens and SBERT's sentences as the authors published them.
 _FEATURES = {"image": (24, 383), "text": (4, 384)}
 _WIDTH, _NEGATIVES = 200, 20
+# Examples of one relation that come together, where batches are grouped.
+_GROUP = 32
+GROUPED = "mmrns, grouped"
 
 
 @dataclass(frozen=True)
@@ -54,30 +57,34 @@ def step_comparisons(size: Size, dataset: str, seed: int = 0) -> list[Comparison
         config = _config(dataset, "rotate", "mmrns", batch, _NEGATIVES, seed, pool_size=size.pool_size)
         naive = NaiveStep(config, _FEATURES)
         in_pieces = batch > naive.rows_at_once
-        sides: dict[str, Side] = {"mmrns": OurStep(config, _FEATURES), "naive": naive}
+        # What naive does depends on no batch's relations, so it serves both of ours.
+        sides: dict[str, Side] = {"mmrns": OurStep(config, _FEATURES), GROUPED: _grouped(config), "naive": naive}
+        title = f"MMRNS step, RotatE, batch {batch}, n {_NEGATIVES}, pool {size.pool_size}"
         result.append(
             Comparison(
-                f"MMRNS step, RotatE, batch {batch}, n {_NEGATIVES}, pool {size.pool_size}",
+                title,
                 "triples",
                 sides,
-                ("mmrns",) if in_pieces else tuple(sides),
+                ("mmrns", GROUPED) if in_pieces else tuple(sides),
                 (f"naive works off {naive.rows_at_once} triples at a time and adds their gradients",) * in_pieces,
+                also={f"{title}, {_GROUP} triples of a relation together": (GROUPED, "naive")},
             )
         )
     mmrns = _config(dataset, "rotate", "mmrns", size.batch_size, _NEGATIVES, seed, pool_size=size.pool_size)
     uniform = _config(dataset, "rotate", "uniform", size.batch_size, size.negatives, seed)
     as_few = _config(dataset, "rotate", "uniform", size.batch_size, _NEGATIVES, seed)
+    title = (
+        f"MMRNS step (n {_NEGATIVES}, pool {size.pool_size}) beside uniform sampling (n {size.negatives}), "
+        f"RotatE, batch {size.batch_size}"
+    )
+    rivals: dict[str, Side] = {"uniform": OurStep(uniform), f"uniform, n {_NEGATIVES}": OurStep(as_few)}
     result.append(
         Comparison(
-            f"MMRNS step (n {_NEGATIVES}, pool {size.pool_size}) beside uniform sampling (n {size.negatives}), "
-            f"RotatE, batch {size.batch_size}",
+            title,
             "triples",
-            {
-                "mmrns": OurStep(mmrns, _FEATURES),
-                "uniform": OurStep(uniform),
-                f"uniform, n {_NEGATIVES}": OurStep(as_few),
-            },
-            ("mmrns", "uniform"),
+            {"mmrns": OurStep(mmrns, _FEATURES), GROUPED: _grouped(mmrns), **rivals},
+            ("mmrns", GROUPED, "uniform"),
+            also={f"{title}, {_GROUP} triples of a relation together": (GROUPED, *rivals)},
         )
     )
     for model in size.models if pykeen_peer.available() else ():
@@ -132,6 +139,10 @@ def equal_ranks(ours: CheckedRanking, theirs: CheckedRanking) -> str:
         f"ranks equal for {(difference == 0).mean():.1%} of queries, greatest difference {difference.max():g}, "
         f"MRR {mrr[0]:.6f} and {mrr[1]:.6f}"
     )
+
+
+def _grouped(config: Config) -> OurStep:
+    return OurStep(config.model_copy(update={"relation_group": _GROUP}), _FEATURES)
 
 
 def _config(

@@ -22,6 +22,8 @@ class Negatives:
     Attributes:
         ids: (B, n) entity rows.
         vectors: (B, n, width) their vectors, when the sampler wants a gradient through the draw; None: look them up.
+        given: (B, width) vectors of the queries' anchors and of their answers, where the draw has looked them up beside
+            its own: a table that is read once has one gradient. None: look them up.
         valid: (B, n) bool, False where a query had too few entities left to draw from; None: all valid.
         correction: (B, n) what to take off the logits of the self-adversarial weights; None: nothing.
         metrics: scalars for the log, filled only when the draw was asked for them.
@@ -30,6 +32,7 @@ class Negatives:
 
     ids: Tensor
     vectors: Tensor | None = None
+    given: tuple[Tensor, Tensor] | None = None
     valid: Tensor | None = None
     correction: Tensor | None = None
     metrics: dict[str, Tensor] = field(default_factory=dict)

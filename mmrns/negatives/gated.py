@@ -77,35 +77,32 @@ class _GatedProducts(torch.autograd.Function):
         centred: bool,
     ) -> tuple[Tensor, Tensor, Tensor]:
         number, entities = len(entities), entities.contiguous()
-        hidden = entities.new_empty(len(of_relation), number, of_entity.shape[1])
-        gates = entities.new_empty(len(of_relation), *entities.shape)
+        # One a relation: memory of a tensor of them all would be given back, and its pages paid for again every step.
+        gates = [torch.empty_like(entities) for _ in of_relation]
         products, squares = entities.new_empty(len(answers), number), entities.new_empty(len(of_relation), number)
         mean = entities.new_zeros(len(of_relation), entities.shape[1])
         z = torch.empty_like(entities)
         for r, (rows, into) in enumerate(zip(answers.split(sizes), products.split(sizes), strict=True)):
-            torch.add(of_entity, of_relation[r], out=hidden[r])
-            F.leaky_relu_(hidden[r], slope)
-            torch.addmm(bias, hidden[r], weight.T, out=gates[r])
+            torch.addmm(bias, F.leaky_relu_(of_entity + of_relation[r], slope), weight.T, out=gates[r])
             gate_(gates[r], entities, z, squares[r])
             if centred:
                 torch.mean(z, 0, out=mean[r])
                 torch.linalg.vecdot(z.sub_(mean[r]), z, out=squares[r])
                 rows = rows - mean[r]
             torch.mm(rows, z.T, out=into)
-        context.save_for_backward(entities, weight, answers, hidden, gates, mean)
+        context.save_for_backward(entities, of_entity, of_relation, weight, answers, mean, *gates)
         context.sizes, context.slope, context.centred = sizes, slope, centred
         return products, squares, mean
 
     @staticmethod
     @once_differentiable
     def backward(context: Any, to_products: Tensor, to_squares: Tensor, to_mean: Tensor) -> tuple[Tensor | None, ...]:
-        entities, weight, answers, hidden, gates, mean = context.saved_tensors
+        entities, of_entity, of_relation, weight, answers, mean, *gates = context.saved_tensors
         sizes = context.sizes
         to_entities, to_squares = torch.zeros_like(entities), to_squares.contiguous()
         transposed = weight.new_zeros(weight.shape[1], len(weight))  # of the weight's: the faster product
         to_bias, to_answers = weight.new_zeros(len(weight)), torch.empty_like(answers)
-        to_of_entity = torch.zeros_like(hidden[0])
-        to_of_relation = hidden.new_empty(len(hidden), hidden.shape[2])
+        to_of_entity, to_of_relation = torch.zeros_like(of_entity), torch.zeros_like(of_relation)
         z, to_z, nothing = torch.empty_like(entities), torch.empty_like(entities), torch.zeros_like(to_squares[0])
         parts = zip(answers.split(sizes), to_products.split(sizes), to_answers.split(sizes), strict=True)
         for r, (rows, to_rows, into) in enumerate(parts):
@@ -121,9 +118,10 @@ class _GatedProducts(torch.autograd.Function):
                 to_z += (to_mean[r] - into.sum(0) - to_z.sum(0)) / len(z)
                 of_squares = nothing
             gate_gradient_(to_z, of_squares, entities, gates[r], to_entities, to_bias)
-            transposed.addmm_(hidden[r].T, to_z)
+            hidden = F.leaky_relu_(of_entity + of_relation[r], context.slope)
+            transposed.addmm_(hidden.T, to_z)
             # leaky_relu keeps signs, so its output tells its input's.
-            to_hidden = torch.ops.aten.leaky_relu_backward(to_z @ weight, hidden[r], context.slope, False)
+            to_hidden = torch.ops.aten.leaky_relu_backward(to_z @ weight, hidden, context.slope, False)
             to_of_entity += to_hidden
             torch.sum(to_hidden, 0, out=to_of_relation[r])
         return to_entities, to_of_entity, to_of_relation, transposed.T, to_bias, to_answers, None, None, None

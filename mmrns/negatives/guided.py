@@ -2,12 +2,13 @@
 
 `GuidedBranches.crossed` makes some twenty tensors of candidates x relations x tokens forward and backward, each of
 which goes through main memory several times. Here those of one block stay in the cache, forward and backward, and only
-what is dear to compute again is kept: projected values and the scale of each slot.
+what is dear to compute again is kept: projected values and the scale of each slot. Few relations take a shorter way.
 """
 
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
@@ -26,6 +27,8 @@ def crossed_by_blocks(branches: GuidedBranches, tokens: AttendedTokens, gates: T
         tokens: of N entities.
         gates: (R, K, V).
     """
+    if len(gates) <= branches.shape[1]:
+        return _of_few_relations(branches, tokens, gates)
     (keys, count), width = branches.shape, tokens.values.shape[2]
     norm, by_slot = branches.norm_guided, branches.output.weight.unflatten(1, (keys, width))  # (a, K, a)
     weighted = (by_slot * norm.weight).permute(2, 1, 0).flatten(1)  # (a, K a): of a value's channels, by slot
@@ -42,6 +45,19 @@ def crossed_by_blocks(branches: GuidedBranches, tokens: AttendedTokens, gates: T
         slots_inner,
         norm.eps,
     )
+
+
+def _of_few_relations(branches: GuidedBranches, tokens: AttendedTokens, gates: Tensor) -> tuple[Tensor, Tensor]:
+    """The same, coefficients applied to values first and slots projected afterwards, as `paired` does.
+
+    An entity costs R K a (V + a) multiplications so, and K V a (R + a) with its values projected by slot beforehand, so
+    this is the cheaper way for R < V relations; and LayerNorm needs no covariances then.
+    """
+    relations, entities = len(gates), len(tokens.values)
+    weights = (gates * tokens.affinity[:, None]).flatten(1, 2)  # (N, R K, V)
+    guided = branches.norm_guided(weights @ tokens.values).view(entities, relations, -1)  # (N, R, K a)
+    z = (F.linear(guided, branches.output.weight) + tokens.free[:, None]).transpose(0, 1)
+    return z, z.square().sum(-1)
 
 
 class _Block:

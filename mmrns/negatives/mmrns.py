@@ -110,7 +110,8 @@ class MMRNS(NegativeSampler):
         candidates = draw_distinct(answers.num_entities, self.pool_size, generator)
         positives, real = self._positives(queries, rows, generator)
         pool = Pool.of(candidates, positives)
-        vectors = model.entities(pool.rows)
+        # One lookup for the pool and the anchors, and none for the answers: each would bring a gradient of the table.
+        vectors, anchors = model.entities(torch.cat([pool.rows, queries.anchor])).split([len(pool.rows), len(rows)])
         similarities = self.similarities(queries, model, pool, vectors)
         known = known_columns(answers, rows, pool)
         if SCORE in config.modalities.split(","):
@@ -140,6 +141,7 @@ class MMRNS(NegativeSampler):
         return Negatives(
             ids=torch.cat([pool.candidates[drawn], elsewhere], dim=1),
             vectors=drawn_vectors,
+            given=None if drawn_vectors is None else (anchors, F.embedding(pool.positives[:, 0], vectors)),
             valid=torch.cat([drawable, there], dim=1),
             correction=self._correction(log_p, drawn, elsewhere),
             metrics=metrics,

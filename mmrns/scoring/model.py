@@ -45,17 +45,34 @@ class KnowledgeGraphModel(nn.Module):
         """Score of each query's true answer: (B,)."""
         return self.score_entities(queries, queries.answer[:, None])[:, 0]
 
-    def score_candidates(self, queries: Queries, candidates: Tensor) -> Tensor:
-        """Score candidate vectors (B, n, width) as answers of their query: (B, n)."""
+    def score_candidates(self, queries: Queries, candidates: Tensor, anchor: Tensor | None = None) -> Tensor:
+        """Score candidate vectors (B, n, width) as answers of their query: (B, n). `anchor`: (B, width), if at hand."""
         relation, direction = self.posed(queries.relation, queries.direction)
-        anchor, relation_vectors = self.entities(queries.anchor), self.relations(relation)
+        anchor = self.entities(queries.anchor) if anchor is None else anchor
+        relation_vectors = self.relations(relation)
         if candidates.is_cuda:
             return self.scoring.score_answers(anchor[:, None], relation_vectors[:, None], candidates, direction)
         rows = torch.arange(candidates.shape[0] * candidates.shape[1]).view(candidates.shape[:2])
         return self.scoring.score_rows(anchor, relation_vectors, candidates.flatten(0, 1), rows, direction)
 
-    def score_drawn(self, queries: Queries, rows: Tensor, vectors: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Scores of the true answers (B,) and of drawn entities (B, n), by row or, if given, by their vectors."""
+    def score_drawn(
+        self,
+        queries: Queries,
+        rows: Tensor,
+        vectors: Tensor | None,
+        given: tuple[Tensor, Tensor] | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Scores of the true answers (B,) and of drawn entities (B, n), by row or, if given, by their vectors.
+
+        Args:
+            rows: (B, n) entity rows.
+            vectors: (B, n, width) of these rows, where they are at hand.
+            given: vectors (B, width) of the queries' anchors and of their answers, of use beside `vectors`.
+        """
+        if vectors is not None and given is not None:
+            anchor, answer = given
+            scores = self.score_candidates(queries, torch.cat([answer[:, None], vectors], dim=1), anchor)
+            return scores[:, 0], scores[:, 1:]
         if vectors is not None:
             return self.score_answers(queries), self.score_candidates(queries, vectors)
         scores = self.score_entities(queries, torch.cat([queries.answer[:, None], rows], dim=1))

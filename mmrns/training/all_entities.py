@@ -122,7 +122,7 @@ class AllEntitiesObjective(Objective):
         negatives = self.sampler.draw(queries, self.model, step, generator, measure)
         if measure and self.held_out is not None:
             negatives.metrics["false_negative_rate"] = false_negative_rate(self.held_out, queries, negatives)
-        positive, negative = self.model.score_drawn(queries, negatives.ids, negatives.vectors)
+        positive, negative = self.model.score_drawn(queries, negatives.ids, negatives.vectors, negatives.given)
         temperature = self.config.adversarial_temperature
         weights = self_adversarial_weights(negative, temperature, negatives.valid, negatives.correction)
         kgc = kgc_loss(positive, negative, weights, torch.ones_like(positive))

@@ -95,7 +95,7 @@ def train(
     steps = total_steps(config, len(examples))
     valid_every = config.valid_every or max(1, steps // 10)
     checkpoint_every = config.checkpoint_every or valid_every
-    batches = Batches(len(examples), config.batch_size, config.seed)
+    batches = Batches.of(config, examples)
 
     model.entities.sparse = sparse_table(config, model.entities, together.number)
     optimizer = build_optimizer(config, plain)

@@ -41,7 +41,7 @@ class SampledObjective(Objective):
         """Loss of (B, 3) train triples at `step` (from 1)."""
         queries = Queries.of(triples, TAIL if step % 2 else HEAD)
         negatives = self.sampler.draw(queries, self.model, step, generator, measure)
-        positive, negative = self.model.score_drawn(queries, negatives.ids, negatives.vectors)
+        positive, negative = self.model.score_drawn(queries, negatives.ids, negatives.vectors, negatives.given)
         temperature = self.config.adversarial_temperature
         weights = self_adversarial_weights(negative, temperature, negatives.valid, negatives.correction)
         kgc = kgc_loss(positive, negative, weights, self._triple_weights(triples, positive))

@@ -195,3 +195,14 @@ def test_bad_flags_are_one_line(arguments, message, capsys):
         status = left.code
     error = capsys.readouterr().err
     assert status == 2 and message in error and error.count("\n") == 1
+
+
+def test_a_further_table_is_of_the_same_turns():
+    sides = {name: Sleeper(name, seconds, []) for name, seconds in (("a", 0.004), ("b", 0.002), ("c", 0.008))}
+    comparison = Comparison("T", "pieces", sides, also={"T, b": ("b", "c")})
+    first, further = measure("step", {}, [comparison], 1, 1)["comparisons"]
+    assert (first["title"], first["ours"], list(first["ratios"])) == ("T", "a", ["b", "c"])
+    assert (further["title"], further["ours"], list(further["ratios"])) == ("T, b", "b", ["c"])
+    assert further["sides"] == {name: first["sides"][name] for name in ("b", "c")}
+    ratio = first["sides"]["c"]["seconds"]["median"] / first["sides"]["b"]["seconds"]["median"]
+    assert further["ratios"]["c"]["wall"]["median"] == pytest.approx(ratio)

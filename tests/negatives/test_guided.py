@@ -14,8 +14,9 @@ ENTITIES, RELATIONS, WIDTH = 11, 5, 8
 
 @pytest.mark.parametrize("block", [1, 300, 10**6], ids=["one at a time", "a few", "all at once"])
 @pytest.mark.parametrize(("image", "text"), [(24, 4), (3, 3), (1, 5)])
+@pytest.mark.parametrize("relations", [5, 26], ids=["5 relations", "more than values"])
 @pytest.mark.parametrize("way", ["double", "torch", "compiled", "three threads"])
-def test_values_and_gradients_are_those_of_the_crossed_tensor(image, text, block, way, monkeypatch):
+def test_values_and_gradients_are_those_of_the_crossed_tensor(image, text, block, way, relations, monkeypatch):
     monkeypatch.setattr(guided, "_BLOCK_NUMBERS", block)
     take(way, monkeypatch)
     torch.manual_seed(0)
@@ -25,8 +26,8 @@ def test_values_and_gradients_are_those_of_the_crossed_tensor(image, text, block
     present = torch.rand(ENTITIES, image) > 0.3, torch.rand(ENTITIES, text) > 0.3
     present[0][2], present[1][3] = False, False  # whole modalities are absent too
     values = torch.randn(ENTITIES, image, 7), torch.randn(ENTITIES, text, 9)
-    relation = torch.randn(RELATIONS, 6)
-    probes = torch.randn(2, RELATIONS, ENTITIES, WIDTH), torch.randn(2, RELATIONS, ENTITIES)
+    relation = torch.randn(relations, 6)
+    probes = torch.randn(2, relations, ENTITIES, WIDTH), torch.randn(2, relations, ENTITIES)
 
     def run(dtype, by_blocks):
         own = CrossModalAttention({"image": (image, 7), "text": (text, 9)}, 6, WIDTH, 0.1).to(dtype)

@@ -5,6 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mmrns.config import Config
 from mmrns.training.batches import Batches, derived_seed
 
 
@@ -50,3 +51,72 @@ def test_derived_seeds_differ_by_every_part_and_fit_a_generator():
     assert len(seeds) == 125
     assert all(0 <= seed < 2**63 for seed in seeds)
     assert derived_seed(1, 2) == derived_seed(1, 2)
+
+
+@st.composite
+def relations_of_examples(draw):
+    return torch.tensor(draw(st.lists(st.integers(0, 4), min_size=1, max_size=60)))
+
+
+@given(relation=relations_of_examples(), group=st.integers(1, 9), size=st.integers(1, 70), seed=st.integers(0, 5))
+def test_grouped_examples_come_once_an_epoch_in_groups_of_a_relation(relation, group, size, seed):
+    number = len(relation)
+    batches = Batches(number, size, seed, relation, group)
+    rows = torch.cat([batches.rows(step) for step in range(1, -(-2 * number // size) + 1)])
+    for epoch in range(2):
+        order = rows[epoch * number : (epoch + 1) * number]
+        assert sorted(order.tolist()) == list(range(number))
+        # Read as groups: of the size asked for, and at most one smaller of each relation.
+        groups, at, smaller = [], 0, set()
+        while at < number:
+            of = int(relation[order[at]])
+            left = int((relation[order[at:]] == of).sum())
+            length = group if left >= group and bool((relation[order[at : at + group]] == of).all()) else 0
+            if not length:
+                length = int((relation == of).sum()) % group
+                assert length
+                assert bool((relation[order[at : at + length]] == of).all())
+                assert of not in smaller
+                smaller.add(of)
+            groups.append(length)
+            at += length
+        assert at == number
+
+
+@given(relation=relations_of_examples(), seed=st.integers(0, 5))
+def test_groups_of_one_are_the_order_without_groups(relation, seed):
+    plain, grouped = Batches(len(relation), 7, seed), Batches(len(relation), 7, seed, relation, 1)
+    for step in range(1, 12):
+        assert torch.equal(plain.rows(step), grouped.rows(step))
+
+
+def test_groups_and_what_is_in_them_change_with_the_epoch():
+    relation = torch.arange(64) % 4
+    batches = Batches(64, 64, 0, relation, 8)
+    first, second = batches.rows(1), batches.rows(2)
+    assert relation[first][::8].tolist() != relation[second][::8].tolist()
+    assert {frozenset(part.tolist()) for part in first.split(8)}.isdisjoint(
+        frozenset(part.tolist()) for part in second.split(8)
+    )
+    jumping = Batches(64, 64, 0, relation, 8)
+    assert torch.equal(jumping.rows(2), second)
+    assert torch.equal(jumping.rows(1), first)
+
+
+def test_grouped_batches_have_fewer_relations():
+    relation = torch.randint(40, (4000,), generator=torch.Generator().manual_seed(0))
+
+    def distinct(group):
+        batches = Batches(len(relation), 128, 0, relation, group)
+        return sum(len(relation[batches.rows(step)].unique()) for step in range(1, 21)) / 20
+
+    assert distinct(16) <= 10
+    assert distinct(1) > 30
+
+
+@pytest.mark.parametrize("objective", ["sampled", "1vsall"])
+def test_the_option_reaches_the_batches_of_an_objective(objective):
+    config = Config(objective=objective, batch_size=4, relation_group=4)
+    examples = torch.tensor([[i, i % 2, i % 3] for i in range(16)])
+    batches = Batches.of(config, examples)
+    assert all(len(examples[batches.rows(step), 1].unique()) == 1 for step in range(1, 9))

@@ -19,7 +19,7 @@ from tests.training import stopped
 # The negatives are fixed, so that gradients can be compared; two processes share a batch of 15 as 8 and 7.
 COMPARABLE = {
     "sampler": "tests.training.fixed_negatives:FixedNegatives", "model": "distmult", "batch-size": 15, "steps": 20,
-    "schedule": "constant", "subsampling": False,
+    "schedule": "constant", "subsampling": False, "relation-group": 2,
 }  # fmt: skip
 
 

@@ -16,10 +16,12 @@ from tests.tiny import train_command
 from tests.training import stopped
 
 DROPPING = "tests.training.dropping:Dropping"
+# Everything whose place a continuation must find again: dropout's draws, and batches grouped by relation.
+PLACED = {"model": DROPPING, "relation-group": 3}
 
 
 def command(graph, folder, sampler, **options):
-    return train_command(graph, folder, sampler, model=DROPPING, **options)
+    return train_command(graph, folder, sampler, **PLACED, **options)
 
 
 def resume(folder):
@@ -53,8 +55,10 @@ def whole(tiny_graph, tmp_path_factory):
 def test_dropout_schedule_and_sampler_all_move_the_result(whole, tiny_graph, tmp_path):
     """Or else equality below would show nothing."""
     expected = load_file(whole["uniform"] / "model.safetensors")["model.entities.table"]
-    for number, change in enumerate(({"model": "distmult"}, {"schedule": "constant"}, {"seed": 1})):
-        assert main(train_command(tiny_graph, tmp_path / str(number), **({"model": DROPPING} | change))) == 0
+    for number, change in enumerate(
+        ({"model": "distmult"}, {"schedule": "constant"}, {"seed": 1}, {"relation-group": 1})
+    ):
+        assert main(train_command(tiny_graph, tmp_path / str(number), **(PLACED | change))) == 0
         changed = load_file(tmp_path / str(number) / "model.safetensors")["model.entities.table"]
         assert not torch.equal(changed, expected), change
     assert not torch.equal(load_file(whole["mmrns"] / "model.safetensors")["model.entities.table"], expected)
