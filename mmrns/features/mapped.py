@@ -35,6 +35,25 @@ def advise(array: np.ndarray, advice: str) -> None:
         opened.madvise(wanted)
 
 
+def request_rows(array: np.ndarray, rows: np.ndarray) -> None:
+    """Have the system fetch rows (N,) of a memory map, all of them at once; reading them then hardly waits.
+
+    A disk serves many requests side by side, but page faults come one after another. Does nothing for an array in
+    memory, or where the system takes no such advice.
+    """
+    opened = getattr(array, "_mmap", None)
+    advice = getattr(mmap, "MADV_WILLNEED", None)
+    if opened is None or advice is None or not len(rows):
+        return
+    # The map begins at a multiple of the granularity at or before the array's place in the file.
+    begin = array.offset % mmap.ALLOCATIONGRANULARITY  # type: ignore[attr-defined]
+    size = array[:1].nbytes
+    first = begin + np.unique(rows) * size
+    page = first // mmap.PAGESIZE * mmap.PAGESIZE
+    for start, length in zip(page.tolist(), (first + size - page).tolist(), strict=True):  # the system takes one range
+        opened.madvise(advice, start, length)
+
+
 @dataclass(frozen=True)
 class Tokens:
     """One modality: values (E, tokens, width) and mask (E, tokens); memory maps, or tensors once resident."""

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from mmrns.errors import UserError
 from mmrns.features.digests import file_sha256
-from mmrns.features.mapped import MODALITIES, Tokens, advise, map_tokens
+from mmrns.features.mapped import MODALITIES, Tokens, advise, map_tokens, request_rows
 from mmrns.features.streaming import Block, stream_features
 from mmrns.files import atomic_path, read_json, write_json
 from mmrns.graph.dataset import Dataset
@@ -173,9 +173,11 @@ class FeatureStore:
             values, mask = found.values.index_select(0, at), found.mask.index_select(0, at)
         else:
             wanted = rows.cpu().numpy()
+            stored, masks = found.arrays()
+            request_rows(stored, wanted)
             # Indexing copies the rows out of the map; they travel to the device as fp16 and widen there.
-            values = torch.from_numpy(np.asarray(found.values[wanted]))
-            mask = torch.from_numpy(np.asarray(found.mask[wanted]))
+            values = torch.from_numpy(np.asarray(stored[wanted]))
+            mask = torch.from_numpy(np.asarray(masks[wanted]))
             self._bound_mapped(len(wanted) * max(_AROUND, found.values[:1].nbytes))
         values = values.to(rows.device)
         return values.float() if widen else values, mask.to(rows.device).bool()
