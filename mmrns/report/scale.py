@@ -32,8 +32,9 @@ def scale_run(
 
 
 def scale_entry(runs: list[dict[str, Any]], command: str) -> dict[str, Any]:
-    """All runs, and how they came about."""
-    return {"benchmark": "scale", "runs": runs, "command": command, "environment": environment()}
+    """All runs, and how they came about: the command as it is typed, not as the process was started."""
+    machine = {name: value for name, value in environment().items() if name != "command"}
+    return {"benchmark": "scale", "runs": runs, "command": command, "environment": machine}
 
 
 def scale_text(entry: dict[str, Any]) -> str:
