@@ -228,7 +228,12 @@ class Config(BaseModel):
     device: Literal["auto", "cpu", "cuda"] = _option(
         "Run", "auto", "where to train; auto takes a GPU when there is one"
     )
-    precision: Literal["no", "bf16", "fp16"] = _option("Run", "no", "mixed precision, through accelerate")
+    precision: Literal["auto", "no", "bf16", "fp16"] = _option(
+        "Run",
+        "no",
+        "mixed precision, through accelerate; auto: bf16 where the GPU or the processor has instructions for it, else "
+        "no; config.yaml keeps what it came to be",
+    )
     threads: int = _option("Run", 0, "CPU threads of torch; 0: torch's default", ge=0)
     output: str = _option("Run", "", "run folder; empty: checkpoints/<dataset>-<model>-<sampler>-<seed>")
 

@@ -67,7 +67,7 @@ def differences(kept: dict[str, Any], config: Config) -> list[str]:
     """How a run's options differ from a configuration, options of the machine left out.
 
     Options that a run's config.yaml does not know had their default; a dataset is the same if its folder's name is,
-    and --validation auto is whatever it came to be.
+    and --validation auto and --precision auto are whatever they came to be.
     """
     wanted = config.model_dump()
     found = []
@@ -80,7 +80,7 @@ def differences(kept: dict[str, Any], config: Config) -> list[str]:
         was, now = kept.get(name, Config.model_fields[name].default), wanted[name]
         if name == "dataset":
             was, now = Path(str(was)).name, Path(str(now)).name
-        if name == "validation" and now == "auto":
+        if name in ("validation", "precision") and now == "auto":
             continue
         if was != now:
             found.append(f"{name}: {as_text(was)}, the cell says {as_text(now)}")

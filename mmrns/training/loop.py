@@ -33,6 +33,7 @@ from mmrns.training.batches import Batches, derived_seed, total_steps
 from mmrns.training.history import History
 from mmrns.training.objective import build_objective
 from mmrns.training.optimizer import build_optimizer, build_schedule, clip_gradients, gradient_values, sparse_table
+from mmrns.training.precision import settle_precision
 from mmrns.training.run_folder import RunFolder
 from mmrns.training.state import Progress, load_state, save_state
 
@@ -61,6 +62,7 @@ def train(
         UserError: anything the user can mend, before the run folder is touched where it can be known by then.
     """
     # --- where: device, precision, processes
+    config = settle_precision(config)
     if config.device == "cuda" and not torch.cuda.is_available():
         raise UserError("--device cuda: no GPU is available here; use --device auto or cpu")
     if not torch.distributed.is_initialized():  # else a second run in this process would keep the first one's device
