@@ -38,7 +38,8 @@ class CellSummary:
     Attributes:
         seeds: the seeds that are kept.
         others: lines on kept seeds that were run with other options than the cell has now; they are not counted.
-        metrics: split -> metric -> spread over seeds, as fractions.
+        metrics: split -> metric -> spread over seeds, as fractions; without valid where nothing was selected on it, as
+            its triples may then have been trained on.
         parts: MRR of parts of test (see `parts_of`), mean over seeds; None of a part without a query.
         scalars: the sampler's means over the last quarter of training and over seeds.
         difference: to the cell's `against`, where both have been run.
@@ -111,7 +112,7 @@ def _summary(cell: Cell, results: list[Result], others: list[str], against: list
     metrics = {
         split: {name: Spread.of([result.metrics[split]["both"][name] for result in results]) for name in METRICS}
         for split in ("test", "valid")
-        if results
+        if results and (split == "test" or cell.config().selection == "best")
     }
     difference = None
     if results and against:

@@ -18,7 +18,8 @@ _COURSE = ("steps", "minutes", "selected by", "sees", "commit")
 NOT_RUN = "not run"
 _HOW_TO_READ = (
     "Test split, per cent, both directions, filtered, ties at their mean rank; mean ± standard deviation over seeds. "
-    "The checkpoint is selected as `selected by` says; test is read once, at the end of a run."
+    "The checkpoint is selected as `selected by` says, by the `valid MRR`, which is left out where nothing was "
+    "selected; test is read once, at the end of a run."
 )
 _DIFFERENCES = (
     f"Difference in MRR, in points, with its 95 % interval from {RESAMPLES:,} paired bootstrap resamples of test "
@@ -67,7 +68,7 @@ def _result_row(cell: CellSummary, scalars: list[str], width: int) -> list[str]:
     return [
         cell.cell.label,
         *(_spread(cell.metrics["test"][name]) for name in METRICS),
-        _spread(cell.metrics["valid"]["mrr"]),
+        _spread(cell.metrics["valid"]["mrr"]) if "valid" in cell.metrics else "",
         _seeds(cell),
         *(_or_blank(cell.scalars[name], _SCALARS[name]) for name in scalars),
         cell.steps,

@@ -15,7 +15,7 @@ import yaml
 from mmrns.cli import main
 from mmrns.config_io import load_config
 from mmrns.experiments.grid import load_grid
-from tests.experiments.tiny_grid import reproduce, reproduce_until_killed, write_grid
+from tests.experiments.tiny_grid import GRID, reproduce, reproduce_until_killed, write_grid
 
 RUNS = ["uniform/seed-0", "uniform/seed-1", "mmrns/seed-0", "mmrns/seed-1", "short/seed-0"]
 
@@ -177,6 +177,19 @@ def test_the_table_says_what_the_runs_found(tiny_runs, tmp_path, capsys):
     assert 0 < float(rows["mmrns"]["entropy"]) <= 1 and rows["uniform"]["entropy"] == ""
     assert rows["mmrns"]["selected_by"] == "mrr on valid" and rows["short"]["steps"] == "20"
     assert rows["mmrns"]["command"] == "mmrns reproduce tiny --only tiny/mmrns"
+
+
+def test_valid_is_left_out_where_nothing_was_selected_on_it(tiny_graph, tmp_path, in_this_process, capsys):
+    final = GRID.replace("{steps: 20}", "{steps: 20, selection: last}")
+    grid, runs = write_grid(tmp_path, tiny_graph, final), tmp_path / "runs"
+    assert reproduce(grid, runs, "--only", "tiny/short", "tiny/uniform", "--seeds", "1") == 0
+    page, rows = table(grid, runs, tmp_path / "results", capsys)
+    line = next(line for line in page.splitlines() if line.startswith("| short ")).split("|")
+    heads = next(line for line in page.splitlines() if line.startswith("| row ")).split("|")
+    said = {head.strip(): value.strip() for head, value in zip(heads, line, strict=True)}
+    assert (said["valid MRR"], said["selected by"]) == ("", "last step")
+    assert rows["short"]["valid_mrr"] == "" and rows["short"]["test_mrr"]
+    assert rows["uniform"]["valid_mrr"]
 
 
 def test_degree_quartiles_part_the_queries_by_their_answer_s_degree(tiny_runs, tmp_path, capsys):
