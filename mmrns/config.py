@@ -332,6 +332,13 @@ class Config(BaseModel):
                 f"--patience {self.patience}: stops where valid says so, which is a selection; drop it, or give "
                 "--selection best"
             )
+        if self.objective == "sampled":
+            for name in ("label_smoothing", "sampled_weight", "relation_prediction"):
+                if getattr(self, name):
+                    raise ValueError(
+                        f"{flag(name)} {getattr(self, name):g}: belongs to --objective 1vsall and kvsall; drop it, or "
+                        "give one of these"
+                    )
         if self.sparse == "always" and self.objective != "sampled":
             raise ValueError(
                 f"--sparse always: --objective {self.objective} uses every row at every step; drop it, or use sampled"

@@ -169,3 +169,10 @@ def test_a_dataset_that_is_the_current_folder_gives_the_run_its_name(tmp_path, m
     (tmp_path / "graph").mkdir()
     monkeypatch.chdir(tmp_path / "graph")
     assert str(Config(dataset=".").run_folder) == "checkpoints/graph-rotate-mmrns-0"
+
+
+@pytest.mark.parametrize("option", ["label_smoothing", "sampled_weight", "relation_prediction"])
+def test_what_belongs_to_all_entities_is_not_taken_in_silence_beside_sampled_negatives(option):
+    with pytest.raises(UserError, match=rf"{flag(option)} 0\.5: belongs to --objective 1vsall and kvsall"):
+        load_config({option: "0.5"})
+    assert getattr(load_config({option: "0.5", "objective": "kvsall"}), option) == 0.5
