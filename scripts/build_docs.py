@@ -20,9 +20,12 @@ from typing import Any
 import mmrns.losses
 from mmrns.analysis.guide import GUIDES
 from mmrns.config import Config, flag, options_by_section
+from mmrns.experiments.grid import load_grid
+from mmrns.experiments.summary import summarise
 from mmrns.features.options import ExtractOptions, flag_of
 from mmrns.negatives import NegativeSampler
 from mmrns.plugins import choices
+from mmrns.report.grid_tables import overview_table
 from mmrns.scoring import ScoringFunction
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -137,6 +140,12 @@ def _demo() -> str:
     return (ROOT / "results" / "demo" / "results.md").read_text(encoding="utf-8").strip()
 
 
+def benchmarks() -> str:
+    """MRR of the main grid's rows, from what results/main keeps."""
+    grid = load_grid(ROOT / "configs/grids/main.yaml")
+    return overview_table(grid, summarise(grid, ROOT / "results/main"))
+
+
 def measures() -> str:
     """The measures of mmrns analyze: when each is a concern, and what helps."""
     rows = [
@@ -148,6 +157,7 @@ def measures() -> str:
 
 PARTS: dict[str, Callable[[], str]] = {
     "demo": _demo,
+    "benchmarks": benchmarks,
     "models": lambda: _choices("mmrns.scoring", ScoringFunction),
     "samplers": lambda: _choices("mmrns.negatives", NegativeSampler),
     "losses": losses,

@@ -49,6 +49,20 @@ def grid_markdown(grid: Grid, summaries: list[GroupSummary]) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
+def overview_table(grid: Grid, summaries: list[GroupSummary]) -> str:
+    """MRR of test alone, a column a group: the rows that have been run in one of them, then the published ones."""
+    ours = {cell.cell.row: cell.cell.label for summary in summaries for cell in summary.cells if cell.seeds}
+    cells = [{cell.cell.row: cell for cell in summary.cells if cell.seeds} for summary in summaries]
+    published = [{row.method: row for row in published_beside(grid, summary)} for summary in summaries]
+    theirs = {method: f"published: {method} ({row.kind})" for rows in published for method, row in rows.items()}
+    rows = [[label, *(_with_seeds(found.get(row)) for found in cells)] for row, label in ours.items()]
+    rows += [
+        [label, *(_published_value(found[method], "mrr") if method in found else "" for found in published)]
+        for method, label in theirs.items()
+    ]
+    return markdown_table(["MRR", *(summary.group.title for summary in summaries)], rows)
+
+
 def results_table(grid: Grid, summary: GroupSummary) -> str:
     """A row a cell, then the published rows that belong beside them."""
     # Columns that no cell of the group fills, such as the sampler's scalars of a uniform grid, are left out.
@@ -199,6 +213,12 @@ def _per_cent(value: float | None) -> str:
 def _spread(spread: Spread) -> str:
     mean = f"{100 * spread.mean:.2f}"
     return mean if spread.std is None else f"{mean} ± {100 * spread.std:.2f}"
+
+
+def _with_seeds(cell: CellSummary | None) -> str:
+    if cell is None:
+        return ""
+    return _spread(cell.metrics["test"]["mrr"]) + (f" ({len(cell.seeds)} seeds)" if len(cell.seeds) > 1 else "")
 
 
 def _seeds(cell: CellSummary) -> str:

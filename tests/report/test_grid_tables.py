@@ -1,6 +1,7 @@
 """The page of a grid, from summaries made by hand."""
 
 import csv
+import dataclasses
 import io
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from mmrns.experiments.bootstrap import Difference
 from mmrns.experiments.grid import load_grid
 from mmrns.experiments.summary import CellSummary, GroupSummary, Spread
-from mmrns.report.grid_tables import grid_csv, grid_markdown, results_table
+from mmrns.report.grid_tables import grid_csv, grid_markdown, overview_table, results_table
 
 GRID = """
 title: A title
@@ -102,6 +103,15 @@ def test_published_rows_follow_each_once_and_say_what_was_only_recalled(grid, gr
         "45.30 (recalled)",
     ]
     assert cells(table, "published: TuckER (structure)")[1:5] == ["37.05", "34.59", "-", "-"]
+
+
+def test_the_overview_has_a_column_a_group_and_rows_that_were_run_somewhere(grid, groups):
+    table = overview_table(grid, [groups[0], dataclasses.replace(groups[0], cells=groups[0].cells[1:])])
+    assert cells(table, "Base") == ["Base", "25.00 ± 1.23 (2 seeds)", ""]
+    assert cells(table, "Other") == ["Other", "26.00", "26.00"]
+    assert "Never" not in table
+    assert cells(table, "published: RotatE (structure)")[1:] == ["34.95", "34.95"]
+    assert cells(table, "published: TuckER (structure)")[1] == "37.05"
 
 
 def test_differences_are_in_points_with_their_interval(grid, groups):
