@@ -188,7 +188,13 @@ class Config(BaseModel):
     )
     subsampling: bool = _option("Loss", True, "weight a triple by 1/sqrt(frequency of its two queries), as RotatE does")
     subsampling_offset: float = _option("Loss", 3.0, "added to each frequency before the square root", ge=0)
-    regularization: float = _option("Loss", 0.0, "weight of the cubed 3-norm (N3) of the batch's embeddings", ge=0)
+    regularization: float = _option("Loss", 0.0, "weight of --regularizer on the batch's embeddings", ge=0)
+    regularizer: Literal["n3", "dura"] = _option(
+        "Loss",
+        "n3",
+        "what keeps embeddings small: n3, their cubed 3-norms (Lacroix et al., ICML 2018); dura, squared norms of "
+        "entities and of their products with relations (Zhang et al., NeurIPS 2020), for distmult and complex",
+    )
     relation_prediction: float = _option(
         "Loss",
         0.0,

@@ -64,7 +64,12 @@ def test_every_option_and_choice_has_its_row(builder):
     text = (ROOT / "docs" / "options.md").read_text(encoding="utf-8")
     missing = [flag for flag in map(builder.flag, builder.Config.model_fields) if f"| `{flag}` |" not in text]
     assert missing == []
-    assert set(re.findall(r"<!-- begin (\w+) -->", text)) == set(builder.PARTS) - {"layers", "demo", "measures", "benchmarks"}
+    assert set(re.findall(r"<!-- begin (\w+) -->", text)) == set(builder.PARTS) - {
+        "layers",
+        "demo",
+        "measures",
+        "benchmarks",
+    }
 
 
 def test_a_page_without_markers_is_left_alone_and_filling_is_repeatable(builder):

@@ -10,8 +10,10 @@ from mmrns.losses.metric_learning import (
     supcon_loss,
     triplet_loss,
 )
+from mmrns.losses.regularization import PENALTIES
 
 __all__ = [
+    "PENALTIES",
     "binary_cross_entropy_all",
     "contrastive_loss",
     "cross_entropy_all",

@@ -119,16 +119,12 @@ class KnowledgeGraphModel(nn.Module):
             return relation + self.relations.num_embeddings // 2, TAIL
         return relation, direction
 
-    def cubed_norms(self, *vectors: Tensor) -> Tensor:
-        """Sum of the cubed 3-norms of vectors, of moduli where they are complex: Lacroix et al.'s N3, a scalar."""
-        total = vectors[0].new_zeros(())
-        for vector in vectors:
-            if self.scoring.complex_vectors and vector.shape[-1] == 2 * self.scoring.dim:
-                real, imaginary = vector.chunk(2, dim=-1)
-                # The smallest positive number keeps the gradient at 0 finite.
-                vector = (real.square() + imaginary.square() + torch.finfo(vector.dtype).tiny).sqrt()
-            total = total + vector.abs().pow(3).sum()
-        return total
+    def squared_moduli(self, vectors: Tensor) -> Tensor:
+        """Squares of the numbers of vectors (..., width), of moduli where they are complex: (..., dim) then."""
+        if self.scoring.complex_vectors and vectors.shape[-1] == 2 * self.scoring.dim:
+            real, imaginary = vectors.chunk(2, dim=-1)
+            return real.square() + imaginary.square()
+        return vectors.square()
 
 
 def build_model(

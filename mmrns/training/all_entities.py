@@ -11,14 +11,14 @@ from torch import Tensor, nn
 from mmrns.config import Config
 from mmrns.graph import Dataset
 from mmrns.graph.answers import HEAD, TAIL, AnswerIndex, Queries
-from mmrns.losses import binary_cross_entropy_all, cross_entropy_all, kgc_loss, self_adversarial_weights
+from mmrns.losses import PENALTIES, binary_cross_entropy_all, cross_entropy_all, kgc_loss, self_adversarial_weights
 from mmrns.negatives import Negatives, NegativeSampler
 from mmrns.scoring import KnowledgeGraphModel
 from mmrns.training.base import Objective, StepResult, false_negative_rate
 
 
 class AllEntitiesObjective(Objective):
-    """Cross-entropy or binary cross-entropy over all entities; beside it N3, relations, or sampled negatives."""
+    """Cross-entropy or binary cross-entropy over all entities; beside it N3 or DURA, relations, sampled negatives."""
 
     def __init__(
         self,
@@ -89,7 +89,7 @@ class AllEntitiesObjective(Objective):
         loss = cross_entropy_all if config.objective == "1vsall" else binary_cross_entropy_all
         losses: dict[str, Tensor] = {config.objective: loss(scores, position, answers, config.label_smoothing)}
         if config.regularization:
-            losses["n3"] = config.regularization * self._cubed_norms(queries, position, answers, everything)
+            losses[config.regularizer] = config.regularization * self._penalty(queries, position, answers, everything)
         if config.relation_prediction:
             losses["relation"] = config.relation_prediction * self._relation_loss(
                 queries, position, answers, everything
@@ -102,15 +102,15 @@ class AllEntitiesObjective(Objective):
         scores = self.model.score_relations(anchor, F.embedding(answers, everything), queries.direction)
         return F.cross_entropy(scores, queries.relation[position], reduction="sum")
 
-    def _cubed_norms(self, queries: Queries, position: Tensor, answers: Tensor, everything: Tensor) -> Tensor:
-        """N3 of anchor, relation and answer of every pair: vectors of a query count once for each of its answers."""
+    def _penalty(self, queries: Queries, position: Tensor, answers: Tensor, everything: Tensor) -> Tensor:
+        """The regulariser of anchor, relation and answer of every (query, answer) pair."""
         relation, _ = self.model.posed(queries.relation, queries.direction)
-        often = torch.bincount(position, minlength=len(queries.anchor))[:, None].to(everything.dtype) ** (1 / 3)
-        return self.model.cubed_norms(
-            often * F.embedding(queries.anchor, everything),
-            often * self.model.relations(relation),
+        vectors = (
+            F.embedding(queries.anchor, everything)[position],
+            self.model.relations(relation)[position],
             F.embedding(answers, everything),
         )
+        return PENALTIES[self.config.regularizer](*map(self.model.squared_moduli, vectors))
 
     def _sampled(
         self, queries: Queries, rows: Tensor, step: int, generator: torch.Generator, measure: bool

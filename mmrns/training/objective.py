@@ -5,10 +5,12 @@ from torch import nn
 
 from mmrns.config import Config
 from mmrns.encoders import entity_inputs
+from mmrns.errors import UserError
 from mmrns.features import FeatureStore
 from mmrns.graph import Dataset
 from mmrns.negatives.base import SamplerContext, build_sampler
 from mmrns.scoring import model_of
+from mmrns.scoring.kernels import PRODUCT
 from mmrns.training.all_entities import AllEntitiesObjective
 from mmrns.training.base import Objective
 from mmrns.training.batches import total_steps
@@ -23,6 +25,8 @@ def build_objective(config: Config, dataset: Dataset, features: FeatureStore | N
     """
     answers = dataset.answers("train").to(device)
     model = model_of(config, len(dataset.entities), len(dataset.relations), entity_inputs(features, config.encoder))
+    if config.regularization and config.regularizer == "dura" and model.scoring.comparison is not PRODUCT:
+        raise UserError(f"--regularizer dura: {config.model} scores no products of vectors; give n3, or complex")
     examples = len(dataset.train) if config.objective == "sampled" else len(answers.query_keys)
     context = SamplerContext(
         answers, features, model.entities.width, model.relations.embedding_dim, total_steps(config, examples)

@@ -6,7 +6,7 @@ from torch import Tensor
 from mmrns.config import Config
 from mmrns.graph import Dataset
 from mmrns.graph.answers import HEAD, TAIL, AnswerIndex, Queries
-from mmrns.losses import kgc_loss, self_adversarial_weights
+from mmrns.losses import PENALTIES, kgc_loss, self_adversarial_weights
 from mmrns.negatives import NegativeSampler
 from mmrns.scoring import KnowledgeGraphModel
 from mmrns.training.base import Objective, StepResult, false_negative_rate
@@ -48,7 +48,7 @@ class SampledObjective(Objective):
         own = self.sampler.loss(negatives, weights)
         loss = kgc + own
         if self.config.regularization:
-            loss = loss + self.config.regularization * self._cubed_norm(triples)
+            loss = loss + self.config.regularization * self._penalty(triples)
         if not measure:
             return StepResult(loss)
         with torch.no_grad():
@@ -66,8 +66,9 @@ class SampledObjective(Objective):
         frequency = of_heads + of_tails
         return (frequency + 2 * self.config.subsampling_offset).to(like.dtype).rsqrt()
 
-    def _cubed_norm(self, triples: Tensor) -> Tensor:
-        """Mean over the batch of the cubed 3-norms of its vectors."""
+    def _penalty(self, triples: Tensor) -> Tensor:
+        """Mean over the batch of the regulariser."""
         head, relation, tail = triples.unbind(1)
-        entities, relations = self.model.entities(torch.cat([head, tail])), self.model.relations(relation)
-        return self.model.cubed_norms(entities, relations) / len(triples)
+        heads, tails = self.model.entities(torch.cat([head, tail])).chunk(2)
+        vectors = (heads, self.model.relations(relation), tails)
+        return PENALTIES[self.config.regularizer](*map(self.model.squared_moduli, vectors)) / len(triples)

@@ -8,6 +8,7 @@ import torch
 from mmrns import load_dataset
 from mmrns.cli import main
 from mmrns.config import Config
+from mmrns.errors import UserError
 from mmrns.graph.answers import HEAD, TAIL
 from mmrns.training.objective import build_objective
 from tests.tiny import train_command
@@ -66,23 +67,39 @@ def test_the_loss_is_the_sum_over_queries_and_answers(tiny_graph, model, recipro
     torch.testing.assert_close(result(objective, batch).loss, total / pairs, rtol=1e-10, atol=0)
 
 
-def test_n3_counts_the_moduli_of_every_pair(tiny_graph):
-    dataset, objective, examples = build(tiny_graph, reciprocal=True, regularization=0.3)
+def n3(anchor, relation, answer):
+    return sum((vector.abs() ** 3).sum() for vector in (anchor, relation, answer))
+
+
+def dura(anchor, relation, answer):
+    bare = (anchor.abs() ** 2).sum() + (answer.abs() ** 2).sum()
+    posed = ((anchor * relation).abs() ** 2).sum() + ((answer * relation.conj()).abs() ** 2).sum()
+    return 0.5 * bare + 1.5 * posed
+
+
+@pytest.mark.parametrize("regularizer", [n3, dura], ids=lambda penalty: penalty.__name__)
+def test_the_regulariser_is_that_of_every_pair(tiny_graph, regularizer):
+    name = regularizer.__name__
+    dataset, objective, examples = build(tiny_graph, reciprocal=True, regularization=0.3, regularizer=name)
     batch, known, net = examples[:20], answers_of(dataset), objective.model
 
-    def cubes(vector):
-        real, imaginary = vector.chunk(2)
-        return (torch.complex(real, imaginary).abs() ** 3).sum()
+    def numbers(vector):
+        return torch.complex(*vector.chunk(2))
 
     table, relations = net.entities.table, net.relations.weight
     total, pairs = 0.0, 0
     for anchor, relation, direction in batch.tolist():
         row = relation + len(dataset.relations) if direction == HEAD else relation
         for answer in known[anchor, relation, direction]:
-            total = total + cubes(table[anchor]) + cubes(relations[row]) + cubes(table[answer])
+            total = total + regularizer(numbers(table[anchor]), numbers(relations[row]), numbers(table[answer]))
             pairs += 1
-    found = result(objective, batch, measure=True).metrics["loss/n3"]
+    found = result(objective, batch, measure=True).metrics[f"loss/{name}"]
     torch.testing.assert_close(found, (0.3 * total / pairs).detach(), rtol=1e-9, atol=0)
+
+
+def test_dura_is_refused_where_scores_are_no_products(tiny_graph):
+    with pytest.raises(UserError, match="--regularizer dura: rotate scores no products of vectors; give n3"):
+        build(tiny_graph, model="rotate", regularizer="dura", regularization=0.1)
 
 
 def test_a_batch_split_in_two_has_the_same_gradient_direction(tiny_graph):
