@@ -40,7 +40,8 @@ class CellSummary:
         others: lines on kept seeds that were run with other options than the cell has now; they are not counted.
         metrics: split -> metric -> spread over seeds, as fractions; without valid where nothing was selected on it, as
             its triples may then have been trained on.
-        parts: MRR of parts of test (see `parts_of`), mean over seeds; None of a part without a query.
+        parts: MRR of parts of test (see `parts_of`; as the group's first run parts it), mean over seeds; None of a
+            part without a query.
         scalars: the sampler's means over the last quarter of training and over seeds.
         difference: to the cell's `against`, where both have been run.
         selection: the rule that chose the checkpoint.
@@ -80,9 +81,10 @@ def summarise(grid: Grid, root: Path) -> list[GroupSummary]:
     for group in grid.groups.values():
         kept = {cell.row: kept_results(cell, root) for cell in grid.cells if cell.group == group.name}
         first = next((results[0] for results, _ in kept.values() if results), None)
-        counts = {name: int(where.sum()) for name, where in parts_of(first.ranks).items()} if first else {}
+        parts = parts_of(first.ranks) if first else {}
+        counts = {name: int(where.sum()) for name, where in parts.items()}
         cells = [
-            _summary(cell, *kept[cell.row], kept[cell.against][0] if cell.against else [])
+            _summary(cell, *kept[cell.row], kept[cell.against][0] if cell.against else [], parts)
             for cell in grid.cells
             if cell.group == group.name
         ]
@@ -108,7 +110,9 @@ def parts_of(ranks: CompactRanks) -> dict[str, NDArray[np.bool_]]:
     return parts
 
 
-def _summary(cell: Cell, results: list[Result], others: list[str], against: list[Result]) -> CellSummary:
+def _summary(
+    cell: Cell, results: list[Result], others: list[str], against: list[Result], parts: dict[str, NDArray[np.bool_]]
+) -> CellSummary:
     metrics = {
         split: {name: Spread.of([result.metrics[split]["both"][name] for result in results]) for name in METRICS}
         for split in ("test", "valid")
@@ -125,7 +129,7 @@ def _summary(cell: Cell, results: list[Result], others: list[str], against: list
         seeds=tuple(result.seed for result in results),
         others=tuple(others),
         metrics=metrics,
-        parts=_part_means(results),
+        parts=_part_means(results, parts),
         scalars={name: _mean(result.late_mean(tag) for result in results) for name, tag in SCALARS.items()},
         difference=difference,
         steps=_joined(f"{result.metrics['steps']}" for result in results),
@@ -136,11 +140,17 @@ def _summary(cell: Cell, results: list[Result], others: list[str], against: list
     )
 
 
-def _part_means(results: list[Result]) -> dict[str, float | None]:
+def _part_means(results: list[Result], parts: dict[str, NDArray[np.bool_]]) -> dict[str, float | None]:
+    """MRR of the group's parts, or of the cell's own where it ranks other queries.
+
+    Degrees are counted in what a run trained on, so that rows that hold a slice out and rows that do not would part the
+    same queries in two ways.
+    """
     if not results:
         return {}
     reciprocal = np.mean([result.ranks.reciprocal for result in results], axis=0)
-    parts = parts_of(results[0].ranks)
+    if any(len(where) != len(reciprocal) for where in parts.values()):
+        parts = parts_of(results[0].ranks)
     return {name: float(reciprocal[where].mean()) if where.any() else None for name, where in parts.items()}
 
 

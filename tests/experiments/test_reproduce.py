@@ -204,6 +204,19 @@ def test_degree_quartiles_part_the_queries_by_their_answer_s_degree(tiny_runs, t
         assert float(rows["short"][f"test_mrr_degree_{number}"]) == pytest.approx((1 / part["rank"]).mean(), abs=1e-6)
 
 
+def test_a_row_that_trained_on_more_is_parted_as_the_others_are(tiny_runs, tmp_path, capsys):
+    grid, runs = tiny_runs[0], shutil.copytree(tiny_runs[1], tmp_path / "runs")
+    _, before = table(grid, runs, tmp_path / "before", capsys)
+    file = runs / "tiny/short/seed-0/ranks.parquet"
+    ranks = pd.read_parquet(file)
+    ranks["degree"] = 3 * ranks["degree"] + 1
+    ranks.to_parquet(file, index=False)
+    page, after = table(grid, runs, tmp_path / "after", capsys)
+    parts = [f"test_mrr_degree_{number}" for number in (1, 2, 3, 4)]
+    assert [after["short"][part] for part in parts] == [before["short"][part] for part in parts]
+    assert "||" not in page.replace(" ", "").split("MRR,percent,ofparts")[1]
+
+
 def test_tables_come_out_the_same_from_runs_and_from_what_is_kept_of_them(tiny_runs, tmp_path, capsys):
     grid, runs = tiny_runs
     first, second = tmp_path / "first", tmp_path / "second"
