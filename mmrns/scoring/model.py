@@ -78,17 +78,26 @@ class KnowledgeGraphModel(nn.Module):
         scores = self.score_entities(queries, torch.cat([queries.answer[:, None], rows], dim=1))
         return scores[:, 0], scores[:, 1:]
 
-    def score_all(self, anchor: Tensor, relation: Tensor, direction: int, everything: Tensor | None = None) -> Tensor:
+    def score_all(
+        self,
+        anchor: Tensor,
+        relation: Tensor,
+        direction: int,
+        everything: Tensor | None = None,
+        vectors: Tensor | None = None,
+    ) -> Tensor:
         """Score every entity as the answer of B queries: (B, E).
 
         Args:
             anchor, relation: (B,) rows.
             direction: HEAD or TAIL.
             everything: (E, width) vectors of all entities, when the caller has them at hand.
+            vectors: (B, width) those of the anchors, likewise.
         """
         relation, direction = self.posed(relation, direction)
         everything = self.entities.everything() if everything is None else everything
-        vectors, relation_vectors = F.embedding(anchor, everything), self.relations(relation)
+        vectors = F.embedding(anchor, everything) if vectors is None else vectors
+        relation_vectors = self.relations(relation)
         if direction == TAIL:
             return self.scoring.score_tails(vectors, relation_vectors, everything)
         return self.scoring.score_heads(everything, relation_vectors, vectors)

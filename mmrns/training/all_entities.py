@@ -4,6 +4,8 @@ An example is a distinct query (anchor, relation, direction), not a triple: a qu
 once, which halves the work on the usual benchmarks and leaves the loss of a pass over train the same.
 """
 
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -15,6 +17,15 @@ from mmrns.losses import PENALTIES, binary_cross_entropy_all, cross_entropy_all,
 from mmrns.negatives import Negatives, NegativeSampler
 from mmrns.scoring import KnowledgeGraphModel
 from mmrns.training.base import Objective, StepResult, false_negative_rate
+
+
+class _Side(NamedTuple):
+    """B queries of one direction, their rows in the index of answers, and their K (query, answer) pairs."""
+
+    queries: Queries
+    rows: Tensor
+    position: Tensor
+    answers: Tensor
 
 
 class AllEntitiesObjective(Objective):
@@ -46,26 +57,22 @@ class AllEntitiesObjective(Objective):
     def forward(self, examples: Tensor, step: int, generator: torch.Generator, measure: bool) -> StepResult:
         """Loss of (B, 3) queries: anchor, relation, direction."""
         everything = self.model.entities.everything()
-        anchor, relation, direction = examples.unbind(1)
+        sides = self._sides(examples)
+        # One lookup, so that one gradient of the table's size comes back from it.
+        wanted = [rows for side in sides for rows in (side.queries.anchor, side.answers)]
+        vectors = F.embedding(torch.cat(wanted), everything).split([len(rows) for rows in wanted])
         totals: dict[str, Tensor] = {}
         drawn: dict[str, list[Tensor]] = {}
-        pairs = examples.new_zeros(())
-        for side in (HEAD, TAIL):
-            here = direction == side
-            queries = Queries(anchor[here], relation[here], anchor[here], side)
-            if not len(queries.anchor):
-                continue
-            rows = self.train_answers.rows(queries)
-            position, answers = self.train_answers.pairs(rows)
-            pairs = pairs + len(answers)
-            parts = self._all_entities(queries, position, answers, everything)
+        for side, anchor, answer in zip(sides, vectors[::2], vectors[1::2], strict=True):
+            parts = self._all_entities(side, anchor, answer, everything)
             if self.config.sampled_weight:
-                negatives, parts["sampled"] = self._sampled(queries, rows, step, generator, measure)
+                negatives, parts["sampled"] = self._sampled(side.queries, side.rows, step, generator, measure)
                 for name, value in negatives.metrics.items():
                     drawn.setdefault(name, []).append(value)
             for name, value in parts.items():
                 totals[name] = totals.get(name, value.new_zeros(())) + value
         # Sums over (query, answer) pairs become means, so that a loss weighs the same at every batch size.
+        pairs = sum(len(side.answers) for side in sides)
         means = {name: value / pairs for name, value in totals.items()}
         loss = torch.stack(list(means.values())).sum()
         if not measure:
@@ -74,43 +81,41 @@ class AllEntitiesObjective(Objective):
         metrics |= {name: torch.stack(values).mean() for name, values in drawn.items()}
         return StepResult(loss, {name: value.detach() for name, value in metrics.items()})
 
-    def _all_entities(
-        self, queries: Queries, position: Tensor, answers: Tensor, everything: Tensor
-    ) -> dict[str, Tensor]:
+    def _sides(self, examples: Tensor) -> list[_Side]:
+        """The examples of each direction that has any."""
+        anchor, relation, direction = examples.unbind(1)
+        sides = []
+        for asked in (HEAD, TAIL):
+            here = direction == asked
+            queries = Queries(anchor[here], relation[here], anchor[here], asked)
+            if len(queries.anchor):
+                rows = self.train_answers.rows(queries)
+                sides.append(_Side(queries, rows, *self.train_answers.pairs(rows)))
+        return sides
+
+    def _all_entities(self, side: _Side, anchor: Tensor, answer: Tensor, everything: Tensor) -> dict[str, Tensor]:
         """Losses of one side's queries, each summed over its (query, answer) pairs.
 
         Args:
-            queries: B queries.
-            position, answers: (K,) their known answers in train.
+            side: B queries and their K pairs.
+            anchor, answer: (B, width) and (K, width) vectors of these.
             everything: (E, width).
         """
-        config = self.config
-        scores = self.model.score_all(queries.anchor, queries.relation, queries.direction, everything)
+        config, queries, position = self.config, side.queries, side.position
+        scores = self.model.score_all(queries.anchor, queries.relation, queries.direction, everything, anchor)
         loss = cross_entropy_all if config.objective == "1vsall" else binary_cross_entropy_all
-        losses: dict[str, Tensor] = {config.objective: loss(scores, position, answers, config.label_smoothing)}
+        losses: dict[str, Tensor] = {config.objective: loss(scores, position, side.answers, config.label_smoothing)}
         if config.regularization:
-            losses[config.regularizer] = config.regularization * self._penalty(queries, position, answers, everything)
+            relation, _ = self.model.posed(queries.relation, queries.direction)
+            vectors = (anchor[position], self.model.relations(relation)[position], answer)
+            penalty = PENALTIES[config.regularizer](*map(self.model.squared_moduli, vectors))
+            losses[config.regularizer] = config.regularization * penalty
         if config.relation_prediction:
-            losses["relation"] = config.relation_prediction * self._relation_loss(
-                queries, position, answers, everything
-            )
+            # Every pair's relation against all relations: Chen et al. (AKBC 2021), equation 2.
+            of_relations = self.model.score_relations(anchor[position], answer, queries.direction)
+            missed = F.cross_entropy(of_relations, queries.relation[position], reduction="sum")
+            losses["relation"] = config.relation_prediction * missed
         return losses
-
-    def _relation_loss(self, queries: Queries, position: Tensor, answers: Tensor, everything: Tensor) -> Tensor:
-        """Cross-entropy of every pair's relation against all relations: Chen et al. (AKBC 2021), equation 2."""
-        anchor = F.embedding(queries.anchor[position], everything)
-        scores = self.model.score_relations(anchor, F.embedding(answers, everything), queries.direction)
-        return F.cross_entropy(scores, queries.relation[position], reduction="sum")
-
-    def _penalty(self, queries: Queries, position: Tensor, answers: Tensor, everything: Tensor) -> Tensor:
-        """The regulariser of anchor, relation and answer of every (query, answer) pair."""
-        relation, _ = self.model.posed(queries.relation, queries.direction)
-        vectors = (
-            F.embedding(queries.anchor, everything)[position],
-            self.model.relations(relation)[position],
-            F.embedding(answers, everything),
-        )
-        return PENALTIES[self.config.regularizer](*map(self.model.squared_moduli, vectors))
 
     def _sampled(
         self, queries: Queries, rows: Tensor, step: int, generator: torch.Generator, measure: bool
