@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from mmrns.config import Config
 from mmrns.graph import Dataset
 from mmrns.graph.answers import HEAD, TAIL, AnswerIndex, Queries
-from mmrns.losses import PENALTIES, binary_cross_entropy_all, cross_entropy_all, kgc_loss, self_adversarial_weights
+from mmrns.losses import binary_cross_entropy_all, cross_entropy_all, kgc_loss, self_adversarial_weights
 from mmrns.negatives import Negatives, NegativeSampler
 from mmrns.scoring import KnowledgeGraphModel
 from mmrns.training.base import Objective, StepResult, false_negative_rate
@@ -108,8 +108,7 @@ class AllEntitiesObjective(Objective):
         if config.regularization:
             relation, _ = self.model.posed(queries.relation, queries.direction)
             vectors = (anchor[position], self.model.relations(relation)[position], answer)
-            penalty = PENALTIES[config.regularizer](*map(self.model.squared_moduli, vectors))
-            losses[config.regularizer] = config.regularization * penalty
+            losses[config.regularizer] = self.penalty(*vectors)
         if config.relation_prediction:
             # Every pair's relation against all relations: Chen et al. (AKBC 2021), equation 2.
             of_relations = self.model.score_relations(anchor[position], answer, queries.direction)

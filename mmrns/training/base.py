@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from mmrns.config import Config
 from mmrns.graph import Dataset
 from mmrns.graph.answers import AnswerIndex, Queries
+from mmrns.losses import PENALTIES
 from mmrns.negatives import Negatives
 from mmrns.scoring import KnowledgeGraphModel
 
@@ -55,3 +56,8 @@ class Objective(nn.Module, ABC):
             generator: the only source of randomness, on the examples' device.
             measure: fill the result's metrics.
         """
+
+    def penalty(self, anchor: Tensor, relation: Tensor, answer: Tensor) -> Tensor:
+        """--regularization times --regularizer of the vectors of triples, (K, width) each, summed."""
+        squares = map(self.model.squared_moduli, (anchor, relation, answer))
+        return self.config.regularization * PENALTIES[self.config.regularizer](*squares)

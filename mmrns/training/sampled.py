@@ -6,7 +6,7 @@ from torch import Tensor
 from mmrns.config import Config
 from mmrns.graph import Dataset
 from mmrns.graph.answers import HEAD, TAIL, AnswerIndex, Queries
-from mmrns.losses import PENALTIES, kgc_loss, self_adversarial_weights
+from mmrns.losses import kgc_loss, self_adversarial_weights
 from mmrns.negatives import NegativeSampler
 from mmrns.scoring import KnowledgeGraphModel
 from mmrns.training.base import Objective, StepResult, false_negative_rate
@@ -48,7 +48,7 @@ class SampledObjective(Objective):
         own = self.sampler.loss(negatives, weights)
         loss = kgc + own
         if self.config.regularization:
-            loss = loss + self.config.regularization * self._penalty(triples)
+            loss = loss + self._mean_penalty(triples)
         if not measure:
             return StepResult(loss)
         with torch.no_grad():
@@ -66,9 +66,8 @@ class SampledObjective(Objective):
         frequency = of_heads + of_tails
         return (frequency + 2 * self.config.subsampling_offset).to(like.dtype).rsqrt()
 
-    def _penalty(self, triples: Tensor) -> Tensor:
+    def _mean_penalty(self, triples: Tensor) -> Tensor:
         """Mean over the batch of the regulariser."""
         head, relation, tail = triples.unbind(1)
         heads, tails = self.model.entities(torch.cat([head, tail])).chunk(2)
-        vectors = (heads, self.model.relations(relation), tails)
-        return PENALTIES[self.config.regularizer](*map(self.model.squared_moduli, vectors)) / len(triples)
+        return self.penalty(heads, self.model.relations(relation), tails) / len(triples)
