@@ -22,7 +22,8 @@ class EntityEncoder(nn.Module, ABC):
 
     Attributes:
         width: of a vector.
-        table: (E, width) the trained part.
+        table: (E, width) the trained part; read it through `whole_table` or `table_rows`.
+        unknown, shown: see `drop_entities`, which makes them: (width,) and (E,).
     """
 
     uses_features: ClassVar[bool] = False
@@ -31,6 +32,11 @@ class EntityEncoder(nn.Module, ABC):
     """`forward` reads the table through `table_rows` alone, so that `sparse` may be set."""
     sparse: bool = False
     """The table's gradient is a sparse tensor of the rows that were looked up."""
+    takes_dropout: ClassVar[bool] = False
+    """The table is read through `whole_table` and `table_rows` alone, so that `drop_entities` may be called."""
+    dropout: float = 0.0
+    unknown: nn.Parameter
+    shown: Tensor
 
     def __init__(
         self, num_entities: int, width: int, initial_range: float, inputs: Mapping[str, Tensor] | None = None
@@ -63,9 +69,31 @@ class EntityEncoder(nn.Module, ABC):
         # F.embedding, not indexing: its backward is several times faster on CPU.
         return F.embedding(rows, self.everything())
 
+    def drop_entities(self, share: float) -> None:
+        """Let a step take this share of entities, drawn anew each time, for ones that train does not show.
+
+        These have one trained vector, common to all, in the place of their row, and so have, always, those that
+        `shown` leaves out: what else the encoder knows of an entity must do, and is trained to (DropoutNet: Volkovs et
+        al., NeurIPS 2017). Without it the rows of entities that train does not show are where negatives pushed them.
+        """
+        self.dropout = share
+        self.unknown = nn.Parameter(torch.zeros(self.width))
+        self.register_buffer("shown", torch.ones(len(self.table), dtype=torch.bool))
+
+    def whole_table(self) -> Tensor:
+        """The table, (E, width)."""
+        return self._without_dropped(self.table, self.shown) if self.dropout else self.table
+
     def table_rows(self, rows: Tensor) -> Tensor:
         """Rows (...) of the table: (..., width)."""
-        return F.embedding(rows, self.table, sparse=self.sparse)
+        vectors = F.embedding(rows, self.table, sparse=self.sparse)
+        return self._without_dropped(vectors, self.shown[rows]) if self.dropout else vectors
+
+    def _without_dropped(self, vectors: Tensor, own: Tensor) -> Tensor:
+        """Vectors (..., width) where `own` (...) says so and the draw does not say otherwise."""
+        if self.training:
+            own = own & (torch.rand(own.shape, device=own.device) >= self.dropout)
+        return torch.where(own[..., None], vectors, self.unknown)
 
     def gathered(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Vectors (U, width) that hold those of entity rows (...), each once, and the places (...) of the rows there.
@@ -101,15 +129,17 @@ def build_encoder(
     initial_range: float,
     inputs: Mapping[str, Tensor] | None = None,
     options: dict[str, Any] | None = None,
+    dropout: float = 0.0,
 ) -> EntityEncoder:
     """A freshly initialised encoder.
 
     Args:
         name: a choice of `mmrns list encoders`, or module:Class.
         options: keyword arguments of the encoder's own.
+        dropout: see `EntityEncoder.drop_entities`.
 
     Raises:
-        UserError: unknown name, options that it does not take, or features that are missing.
+        UserError: unknown name, options or a dropout that it does not take, or features that are missing.
     """
     encoder_class = find("--encoder", name, "mmrns.encoders", EntityEncoder)
     try:
@@ -118,4 +148,8 @@ def build_encoder(
         raise UserError(f"--encoder-options: {name} does not take them ({error}); see its docstring") from error
     except ValueError as error:
         raise UserError(f"--encoder {name}: {error}") from error
+    if dropout:
+        if not encoder.takes_dropout:
+            raise UserError(f"--entity-dropout {dropout}: --encoder {name} cannot; see takes_dropout in mmrns.encoders")
+        encoder.drop_entities(dropout)
     return encoder

@@ -18,6 +18,7 @@ class Fused(EntityEncoder):
 
     uses_features = True
     takes_sparse = True
+    takes_dropout = True
 
     def __init__(
         self,
@@ -35,7 +36,7 @@ class Fused(EntityEncoder):
             self.project[name] = linear
 
     def everything(self) -> Tensor:
-        return self._added(self.table, self.inputs)
+        return self._added(self.whole_table(), self.inputs)
 
     def forward(self, rows: Tensor) -> Tensor:
         if rows.numel() >= len(self.table) and not self.sparse:

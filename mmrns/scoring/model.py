@@ -149,6 +149,7 @@ def build_model(
     encoder: str = "lookup",
     encoder_options: dict[str, Any] | None = None,
     inputs: Mapping[str, Tensor] | None = None,
+    entity_dropout: float = 0.0,
 ) -> KnowledgeGraphModel:
     """A freshly initialised model.
 
@@ -161,6 +162,7 @@ def build_model(
         encoder: how entities get their vectors, a choice of `mmrns list encoders` or module:Class.
         encoder_options: keyword arguments of the encoder's own.
         inputs: modality -> (E, D) feature vectors for the encoder.
+        entity_dropout: see `EntityEncoder.drop_entities`.
 
     Raises:
         UserError: unknown name, options that are not taken, or features that the encoder lacks.
@@ -171,7 +173,8 @@ def build_model(
     except (TypeError, ValueError) as error:
         raise UserError(f"--model-options: {name} does not take them ({error}); see its docstring") from error
     reach = initial_range or scoring.initial_range
-    entities = build_encoder(encoder, num_entities, scoring.entity_numbers * dim, reach, inputs, encoder_options)
+    width = scoring.entity_numbers * dim
+    entities = build_encoder(encoder, num_entities, width, reach, inputs, encoder_options, entity_dropout)
     relations = nn.Embedding(num_relations * (2 if reciprocal else 1), scoring.relation_numbers * dim)
     nn.init.uniform_(relations.weight, -reach, reach)
     return KnowledgeGraphModel(entities, relations, scoring, reciprocal)
@@ -193,4 +196,5 @@ def model_of(
         encoder=config.encoder,
         encoder_options=config.encoder_options,
         inputs=inputs,
+        entity_dropout=config.entity_dropout,
     )

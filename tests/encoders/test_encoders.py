@@ -10,12 +10,19 @@ from mmrns.cli import main
 from mmrns.encoders import EntityEncoder, build_encoder, entity_inputs
 from mmrns.errors import UserError
 from mmrns.features import FeatureStore
-from mmrns.inference import load
+from mmrns.inference import evaluate, load
 from mmrns.plugins import choices
 from tests.tiny import train_command, write_tiny_features, write_tiny_graph
 
 ENTITIES, WIDTH = 6, 4
 NAMES = list(choices("mmrns.encoders", EntityEncoder))
+
+
+class Constant(EntityEncoder):
+    """Reads its table as it likes."""
+
+    def everything(self):
+        return self.table
 
 
 def features():
@@ -65,6 +72,58 @@ def test_mean_tokens_are_a_plain_mean_over_present_tokens(tiny_graph):
             torch.testing.assert_close(vectors[entity], expected)
 
 
+def with_dropout(name, share, shown=(0, 1, 3, 5)):
+    torch.manual_seed(1)
+    dropping = build_encoder(name, ENTITIES, WIDTH, 0.5, features(), dropout=share).double()
+    dropping.shown[:] = False
+    dropping.shown[list(shown)] = True
+    torch.nn.init.normal_(dropping.unknown)
+    return dropping
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_train_does_not_show_has_the_common_vector_in_the_place_of_its_row(name):
+    dropping = with_dropout(name, 0.3).eval()
+    plain = encoder(name).eval()
+    with torch.no_grad():
+        plain.table[[2, 4]] = dropping.unknown
+    assert torch.equal(dropping.everything(), plain.everything())
+    assert torch.equal(dropping(torch.tensor([[2, 0], [4, 4]])), plain(torch.tensor([[2, 0], [4, 4]])))
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("way", ["all", "some"])
+def test_a_step_drops_the_share_of_entities_and_trains_the_common_vector_with_them(name, way):
+    dropping, steps, dropped = with_dropout(name, 0.3), 3000, torch.zeros(ENTITIES)
+    changed = with_dropout(name, 0.3).eval()
+    with torch.no_grad():
+        changed.table.add_(1.0)  # tells whose own row is in a vector
+    kept = changed.everything() - 1.0
+    everyone = torch.arange(ENTITIES)
+    with torch.no_grad():
+        for _ in range(steps):
+            vectors = dropping.everything() if way == "all" else dropping(everyone[:-1])
+            dropped[: len(vectors)] += ~torch.isclose(vectors, kept[: len(vectors)]).all(1)
+    counted = [0, 1, 3, 5] if way == "all" else [0, 1, 3]
+    # Five standard deviations of a binomial's share.
+    assert (dropped[counted] / steps - 0.3).abs().max() < 5 * (0.3 * 0.7 / steps) ** 0.5
+    dropping.everything().sum().backward()
+    out = dropping.table.grad.sum(1) == 0
+    assert out[[2, 4]].all() and not out.all()
+    torch.testing.assert_close(dropping.unknown.grad.sum(), out.sum().double() * WIDTH)
+
+
+def test_a_run_with_dropout_predicts_as_it_ranked(tmp_path):
+    graph, run = write_tiny_graph(tmp_path / "graph"), tmp_path / "run"
+    write_tiny_features(graph)
+    assert main(train_command(graph, run, encoder="fused", objective="1vsall", entity_dropout=0.4)) == 0
+    ranked = json.loads((run / "metrics.json").read_text())["test"]
+    assert evaluate(run)["both"] == ranked["both"]
+    entities = load(run).model.entities
+    assert [e for e in range(len(entities.shown)) if not entities.shown[e]] == [57]  # tiny.py: in test alone
+    assert entities.unknown.any()
+
+
 def test_a_fused_run_trains_and_predicts_without_its_features(tmp_path):
     graph, run = write_tiny_graph(tmp_path / "graph"), tmp_path / "run"
     write_tiny_features(graph)
@@ -84,6 +143,8 @@ def test_what_is_wrong_is_told_in_one_line(capsys):
         build_encoder("lookup", ENTITIES, WIDTH, 0.5, options={"scale": 1})
     with pytest.raises(UserError, match="--encoder neural: unknown; choose one of fused, lookup"):
         build_encoder("neural", ENTITIES, WIDTH, 0.5)
+    with pytest.raises(UserError, match=r"--entity-dropout 0\.1: --encoder .*:Constant cannot"):
+        build_encoder(f"{__name__}:Constant", ENTITIES, WIDTH, 0.5, dropout=0.1)
 
 
 def test_encoders_are_listed(capsys):

@@ -17,7 +17,7 @@ from tests.training import stopped
 
 DROPPING = "tests.training.dropping:Dropping"
 # Everything whose place a continuation must find again: dropout's draws, and batches grouped by relation.
-PLACED = {"model": DROPPING, "relation-group": 3}
+PLACED = {"model": DROPPING, "entity-dropout": 0.1, "relation-group": 3}
 
 
 def command(graph, folder, sampler, **options):
@@ -56,7 +56,7 @@ def test_dropout_schedule_and_sampler_all_move_the_result(whole, tiny_graph, tmp
     """Or else equality below would show nothing."""
     expected = load_file(whole["uniform"] / "model.safetensors")["model.entities.table"]
     for number, change in enumerate(
-        ({"model": "distmult"}, {"schedule": "constant"}, {"seed": 1}, {"relation-group": 1})
+        ({"model": "distmult"}, {"schedule": "constant"}, {"seed": 1}, {"relation-group": 1}, {"entity-dropout": 0})
     ):
         assert main(train_command(tiny_graph, tmp_path / str(number), **(PLACED | change))) == 0
         changed = load_file(tmp_path / str(number) / "model.safetensors")["model.entities.table"]
