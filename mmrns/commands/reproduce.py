@@ -5,7 +5,6 @@ import json
 import shlex
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -68,7 +67,7 @@ def run(arguments: argparse.Namespace) -> None:
     changes = {name: value for name, value in given.items() if name not in MACHINE_OPTIONS}
     if changes and arguments.table:
         raise UserError(f"--set {next(iter(changes))}: would change what the rows of --table mean; put it in the grid")
-    cells = [replace(cell, options=cell.options | changes) for cell in grid.select(arguments.only)]
+    cells = [cell.changed(changes) for cell in grid.select(arguments.only)]
     chosen = [(cell, seed) for cell in cells for seed in range(arguments.seeds or cell.seeds)]
     # Every cell gets a first seed before any gets a second.
     chosen.sort(key=lambda pair: pair[1])
@@ -94,8 +93,8 @@ def _list(chosen: "list[tuple[Cell, int]]", runs: Path, as_json: bool) -> None:
     rows = []
     for cell, seed in chosen:
         folder = cell.folder(runs, seed)
-        state = state_of(folder, cell.config(seed))
-        command = shlex.join(["mmrns", *cell.train_arguments(seed), "--output", str(folder)])
+        state = state_of(cell, seed, folder)
+        command = shlex.join(["mmrns", *cell.arguments(seed, runs), "--output", str(folder)])
         rows.append({"cell": cell.name, "seed": seed, "state": state.kind, "detail": state.detail, "command": command})
     if as_json:
         print(json.dumps(rows, indent=2))
@@ -118,7 +117,7 @@ def _make_tables(grid: "Grid", chosen: "list[tuple[Cell, int]]", runs: Path, res
     kept = results / grid.name
     for cell, seed in chosen:
         folder = cell.folder(runs, seed)
-        if state_of(folder, cell.config(seed)).kind == "done":
+        if state_of(cell, seed, folder).kind == "done":
             publish(cell, seed, folder, cell.folder(kept, seed))
     summaries = summarise(grid, kept)
     page, table = grid_markdown(grid, summaries), grid_csv(grid, summaries)

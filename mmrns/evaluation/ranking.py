@@ -1,6 +1,7 @@
 """Filtered ranks of true answers among all entities, in both directions."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 from mmrns.errors import DivergedError
 from mmrns.graph.answers import HEAD, TAIL, AnswerIndex, Queries
 from mmrns.processes import ALONE, Processes
-from mmrns.scoring import KnowledgeGraphModel
+from mmrns.scoring import Ensemble, KnowledgeGraphModel
 
 # Queries scored at once: enough to keep a machine busy, few enough to be shared by many processes.
 _LARGEST_CHUNK = 256
@@ -45,7 +46,7 @@ class Ranks:
 
 
 def rank_triples(
-    model: KnowledgeGraphModel,
+    model: KnowledgeGraphModel | Ensemble,
     triples: NDArray[np.int64],
     known: AnswerIndex,
     memory_mb: int,
@@ -83,7 +84,7 @@ def rank_triples(
 
 
 def _rank_share(
-    model: KnowledgeGraphModel,
+    model: KnowledgeGraphModel | Ensemble,
     triples: NDArray[np.int64],
     known: AnswerIndex,
     memory_mb: int,
@@ -97,7 +98,7 @@ def _rank_share(
     for direction, anchor_column in ((HEAD, 2), (TAIL, 0)):
         order = np.lexsort((triples[:, anchor_column], triples[:, 1]))
         chunks += [(direction, order[start : start + size]) for start in range(0, len(order), size)]
-    everything = model.entities.everything()
+    everything: Any = model.entities.everything()
     counts = torch.zeros(4, 2, len(triples), dtype=torch.int64)
     for direction, places in together.share(chunks):
         queries = Queries.of(torch.from_numpy(triples[places]).to(known.device), direction)
@@ -109,12 +110,12 @@ def _rank_share(
 
 
 def _rank_chunk(
-    model: KnowledgeGraphModel, queries: Queries, known: AnswerIndex, everything: Tensor
+    model: KnowledgeGraphModel | Ensemble, queries: Queries, known: AnswerIndex, everything: Any
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Of queries sorted by (relation, anchor), (B,) each: both ranks, number of candidates, and whether a score is NaN.
 
     Args:
-        everything: (E, width) vectors of all entities.
+        everything: vectors of all entities, as the model's encoder gives them.
     """
     pairs = torch.stack([queries.relation, queries.anchor], dim=1)
     distinct, row = torch.unique_consecutive(pairs, dim=0, return_inverse=True)

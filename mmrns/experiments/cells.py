@@ -20,6 +20,7 @@ from mmrns.config_file import read_mapping
 from mmrns.encoders import EntityEncoder
 from mmrns.errors import UserError
 from mmrns.experiments.grid import Cell, Grid, as_text
+from mmrns.files import read_json
 from mmrns.graph.dataset import dataset_folder
 from mmrns.plugins import find
 from mmrns.training.history import read_history
@@ -49,12 +50,15 @@ class State:
         return f"{self.kind} ({self.detail})" if self.detail else self.kind
 
 
-def state_of(folder: Path, config: Config) -> State:
-    """The state of a run folder against the configuration it should have."""
+def state_of(cell: Cell, seed: int, folder: Path) -> State:
+    """The state of a run folder against what it should hold."""
     run = RunFolder(folder)
     if not run.config_file.is_file():
         return State("absent")
-    changed = differences(read_mapping(run.config_file, str(run.config_file))[0], config)
+    changed = []
+    if run.metrics_file.is_file():
+        changed += other_members(read_json(run.metrics_file, "delete it"), cell)
+    changed += differences(read_mapping(run.config_file, str(run.config_file))[0], cell.config(seed))
     if changed:
         return State("differs", changed[0] + (f" and {len(changed) - 1} more" if len(changed) > 1 else ""))
     if run.metrics_file.is_file():
@@ -87,6 +91,13 @@ def differences(kept: dict[str, Any], config: Config) -> list[str]:
     return found
 
 
+def other_members(metrics: dict[str, Any], cell: Cell) -> list[str]:
+    """How the members in a metrics.json differ from those of an ensemble's cell, or that there are any."""
+    kept = [Path(member["run"]).parent.name for member in metrics.get("members", [])]
+    wanted = [member.row for member in cell.members]
+    return [] if kept == wanted else [f"members {as_text(kept)}, the cell says {as_text(wanted)}"]
+
+
 def run_cells(
     grid: Grid,
     chosen: list[tuple[Cell, int]],
@@ -111,7 +122,7 @@ def run_cells(
         UserError: before anything runs, when a run folder holds other options than its cell, or features are missing.
     """
     folders = [(cell, seed, cell.folder(runs, seed)) for cell, seed in chosen]
-    states = {folder: state_of(folder, cell.config(seed)) for cell, seed, folder in folders}
+    states = {folder: state_of(cell, seed, folder) for cell, seed, folder in folders}
     changed = [folder for folder, state in states.items() if state.kind == "differs"]
     if changed and not redo:
         more = f" (and {len(changed) - 1} more)" if len(changed) > 1 else ""
@@ -121,7 +132,7 @@ def run_cells(
         )
     todo = [(cell, seed, folder) for cell, seed, folder in folders if states[folder].kind != "done"]
     extra = [text for name, value in machine.items() for text in (flag(name), value)]
-    for cell in {cell.name: cell for cell, _, _ in todo}.values():
+    for cell in {cell.name: cell for cell, _, _ in todo if not cell.members}.values():
         require_features(grid, cell, machine.get("features", ""))
     failed = []
     for number, (cell, seed, folder) in enumerate(todo, start=1):
@@ -129,19 +140,23 @@ def run_cells(
             if not free:
                 say(f"[{number}/{len(todo)}] {cell.name} seed {seed}: another process is at it")
                 continue
-            state = state_of(folder, cell.config(seed))
+            state = state_of(cell, seed, folder)
             if state.kind == "done":  # by another process, meanwhile
                 continue
-            if state.kind == "differs":
+            missing = [m.name for m in cell.members if state_of(m, seed, m.folder(runs, seed)).kind != "done"]
+            if missing:
+                failed.append(f"{cell.name} seed {seed}: needs {', '.join(missing)}, which --only {missing[0]} runs")
+                continue
+            if state.kind == "differs" or (state.kind == "started" and cell.members):
                 shutil.rmtree(folder)
-            if state.kind == "started":
+            if state.kind == "started" and not cell.members:
                 arguments = ["train", "--resume", str(folder), *extra]
             else:
-                arguments = [*cell.train_arguments(seed), "--output", str(folder), *extra]
+                arguments = [*cell.arguments(seed, runs), "--output", str(folder), *([] if cell.members else extra)]
             say(f"[{number}/{len(todo)}] {cell.name} seed {seed}, {state}: mmrns {shlex.join(arguments)}")
             status = launch(arguments)
             if status:
-                failed.append(f"{cell.name} seed {seed}: mmrns train ended with status {status} ({folder})")
+                failed.append(f"{cell.name} seed {seed}: mmrns {arguments[0]} ended with status {status} ({folder})")
     return failed
 
 

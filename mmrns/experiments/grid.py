@@ -1,7 +1,7 @@
 """A grid of runs as YAML declares it: groups (a table each) times rows (a configuration and what it changes)."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,8 @@ class Cell:
         options: changes to it, by option name.
         seeds: seeds 0 to seeds - 1 are asked for.
         against: the row of the same group that it is compared with, or "".
+        members: the rows of the same group that are ranked as one, seed by seed; () where the cell is trained. An
+            ensemble's file and options are its first member's.
     """
 
     group: str
@@ -51,6 +53,7 @@ class Cell:
     options: dict[str, Any]
     seeds: int
     against: str
+    members: tuple["Cell", ...] = ()
 
     @property
     def name(self) -> str:
@@ -60,18 +63,25 @@ class Cell:
     @property
     def published(self) -> dict[str, Any]:
         """Published numbers for this setting, as the configuration file gives them; {} when options differ from it."""
-        return {} if self.options else read_config_file(self.file).published
+        return {} if self.options or self.members else read_config_file(self.file).published
 
     def config(self, seed: int = 0) -> Config:
         """The whole configuration of one seed; UserError names the file and the cell."""
         return load_config({**self.options, "seed": seed}, self.file)
 
+    def changed(self, options: dict[str, Any]) -> "Cell":
+        """The cell, and its members, with other options."""
+        members = tuple(member.changed(options) for member in self.members)
+        return replace(self, options=self.options | options, members=members)
+
     def folder(self, root: Path, seed: int) -> Path:
         """Where the run of a seed is kept below `root`."""
         return root / self.group / self.row / f"seed-{seed}"
 
-    def train_arguments(self, seed: int) -> list[str]:
-        """Arguments of `mmrns` that train one seed, without --output."""
+    def arguments(self, seed: int, root: Path = Path()) -> list[str]:
+        """Arguments of `mmrns` that make one seed, without --output; an ensemble's members lie below `root`."""
+        if self.members:
+            return ["ensemble", *(str(member.folder(root, seed)) for member in self.members)]
         options = [text for name, value in self.options.items() for text in (flag(name), as_text(value))]
         return ["train", "--config", str(shown(self.file)), *options, "--seed", str(seed)]
 
@@ -132,6 +142,7 @@ class _RowEntry(_Entry):
     label: str = ""
     config: str = ""
     set: dict[str, Any] = {}
+    members: list[str] = []
     seeds: int | None = None
     against: str | None = None
     groups: list[str] | None = None
@@ -152,7 +163,8 @@ def load_grid(file: Path) -> Grid:
 
     A row `name: {set: {option: value}}` is a cell in each group, or in those of its `groups:`. Its configuration file
     is the row's `config:`, else the group's, else {group}/{row}.yaml; {group} and {row} may stand in a name, which is
-    relative to the folder above the grid's. `seeds:` of a group is a number, or a mapping of rows to numbers.
+    relative to the folder above the grid's. A row `name: {members: [row, row]}` is an ensemble of rows above it.
+    `seeds:` of a group is a number, or a mapping of rows to numbers.
 
     Raises:
         UserError: names the file and the row of an unknown key, option or row, or of a bad value.
@@ -171,9 +183,14 @@ def load_grid(file: Path) -> Grid:
     cells = []
     for group, group_entry in groups.items():
         there = {name for name, entry in rows.items() if entry.groups is None or group in entry.groups}
+        trained: dict[str, Cell] = {}
         for row in (name for name in rows if name in there):
-            cell = _cell(file, grid, group, group_entry, row, rows[row])
             where = f"{file}:{lines['rows']}: rows: {row} ({group})"
+            cell = _cell(file, grid, group, group_entry, row, rows[row])
+            if rows[row].members:
+                cell = _ensemble(cell, rows[row], trained, where)
+            else:
+                trained[row] = cell
             if cell.seeds < 1:
                 raise UserError(f"{where}: seeds: needs a number from 1")
             if cell.against and cell.against not in there:
@@ -201,6 +218,17 @@ def _cell(file: Path, grid: _GridFile, group: str, of_group: _GroupEntry, row: s
         seeds=next(number for number in (seeds, entry.seeds, grid.seeds) if number is not None),
         against="" if against == row else against,
     )
+
+
+def _ensemble(cell: Cell, entry: _RowEntry, trained: dict[str, Cell], where: str) -> Cell:
+    """The cell with its members, of the trained rows above it."""
+    unknown = [name for name in entry.members if name not in trained]
+    if unknown:
+        raise UserError(f"{where}: members: {unknown[0]}: name trained rows of the group that stand above this one")
+    if len(entry.members) < 2 or entry.config or entry.set:
+        raise UserError(f"{where}: members: takes two rows or more, and neither config: nor set: beside it")
+    members = tuple(trained[name] for name in entry.members)
+    return replace(cell, file=members[0].file, options=members[0].options, members=members)
 
 
 def as_text(value: Any) -> str:

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from mmrns.config_file import read_mapping
 from mmrns.errors import UserError
 from mmrns.evaluation.metrics import HITS
-from mmrns.experiments.cells import differences
+from mmrns.experiments.cells import differences, other_members
 from mmrns.experiments.grid import Cell
 from mmrns.files import atomic_path, read_json, write_json, write_text
 from mmrns.graph.statistics import CATEGORIES
@@ -114,7 +114,7 @@ def publish(cell: Cell, seed: int, run_folder: Path, into: Path) -> None:
     options |= {"dataset": config.dataset, "features": config.features, "output": ""}
     environment = read_json(run.environment_file, "restore it or run the cell anew")
     environment.pop("host", None)
-    environment["command"] = "mmrns " + shlex.join(cell.train_arguments(seed))
+    environment["command"] = "mmrns " + shlex.join(cell.arguments(seed))
     compact = _compacted(run.ranks_file("test"))
     history = [_kept(line) for line in read_history(run.history_file)]
     write_text(into / "config.yaml", yaml.safe_dump(options, sort_keys=False, allow_unicode=True))
@@ -179,7 +179,7 @@ def kept_results(cell: Cell, root: Path) -> tuple[list[Result], list[str]]:
         metrics = checked_metrics(folder / "metrics.json", mend)
         seed = int(folder.name[5:])
         config = read_mapping(folder / "config.yaml", str(folder / "config.yaml"))[0]
-        changed = differences(config, cell.config(seed))
+        changed = other_members(metrics, cell) + differences(config, cell.config(seed))
         if changed:
             others.append(f"{cell.name} seed {seed} was run with {changed[0]}")
             continue

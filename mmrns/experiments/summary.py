@@ -163,8 +163,10 @@ def _rule(result: Result) -> str:
 
 
 def _sees(result: Result) -> str:
-    """Structure, and of the modalities that the run had features for, those that it used."""
-    used = modalities_used(result.cell.config(result.seed), result.metrics.get("features", []))
+    """Structure, and of the modalities that the run had features for, those that it or its members used."""
+    there = result.metrics.get("features", [])
+    trained = [cell.config(result.seed) for cell in result.cell.members or (result.cell,)]
+    used = dict.fromkeys(name for config in trained for name in modalities_used(config, there))
     return " + ".join(["structure", *used])
 
 

@@ -14,7 +14,7 @@ from mmrns.config_io import dump_config
 from mmrns.errors import UserError
 from mmrns.evaluation import evaluate_split
 from mmrns.features.hub import weights_from_hub
-from mmrns.files import atomic_path, write_text
+from mmrns.files import atomic_path, read_json, write_text
 from mmrns.graph import Dataset, Vocabulary
 from mmrns.graph.answers import HEAD, TAIL, Queries
 from mmrns.graph.dataset import Split
@@ -174,6 +174,10 @@ def load(run: str | Path) -> TrainedModel:
             return TrainedModel.from_pretrained(str(run))
     folder = RunFolder(path)
     config = folder.read_config()
+    if folder.metrics_file.is_file() and not folder.model_file.is_file():
+        members = read_json(folder.metrics_file, "delete it").get("members", [])
+        if members:
+            raise UserError(f"{path}: holds what an ensemble ranked, and no model; give a member, {members[0]['run']}")
     entities, relations = folder.read_vocabulary()
     model = model_of(config, len(entities), len(relations), folder.encoder_inputs())
     step = folder.load_weights({"model": model})

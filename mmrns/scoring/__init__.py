@@ -1,6 +1,7 @@
 """One file a scoring function, and the model that holds a graph's embeddings for it."""
 
 from mmrns.scoring.base import ScoringFunction
+from mmrns.scoring.ensemble import Ensemble
 from mmrns.scoring.model import KnowledgeGraphModel, build_model, model_of
 
-__all__ = ["KnowledgeGraphModel", "ScoringFunction", "build_model", "model_of"]
+__all__ = ["Ensemble", "KnowledgeGraphModel", "ScoringFunction", "build_model", "model_of"]

@@ -59,7 +59,7 @@ def test_the_command_of_a_cell_makes_its_configuration(tmp_path):
     row = "{set: {model_options: {p: 2}, subsampling: false, learning_rate: 1e-5, modalities: 'text,structure', "
     row += "sampler_gradient: 'off'}, config: d/base.yaml}"
     cell = load_grid(write(tmp_path, f"title: T\ngroups: {{d: }}\nrows: {{r: {row}}}\n")).cells[0]
-    arguments = vars(build_parser().parse_args(cell.train_arguments(4)))
+    arguments = vars(build_parser().parse_args(cell.arguments(4)))
     config = load_config({k: v for k, v in arguments.items() if k in Config.model_fields}, arguments["config"])
     assert config == cell.config(4) == Config(dim=7, seed=4, **options)
 

@@ -55,7 +55,7 @@ def test_each_cell_is_one_run_folder_with_its_options_and_seed(tiny_runs):
     assert load_config({}, runs / "tiny/short/seed-0/config.yaml").steps == 20
     # A cell is what `mmrns train` makes of the command that is shown for it.
     cell = load_grid(grid).cells[1]
-    assert cell.train_arguments(1)[-4:] == ["--sampler", "mmrns", "--seed", "1"]
+    assert cell.arguments(1)[-4:] == ["--sampler", "mmrns", "--seed", "1"]
 
 
 def test_every_cell_has_a_first_seed_before_any_has_a_second(tiny_runs, capsys):
@@ -342,4 +342,4 @@ def test_bad_arguments(tiny_runs, tmp_path, capsys, arguments, says):
 
 
 def test_an_unknown_grid_is_answered_with_the_known_ones(capsys):
-    assert "nothing: no such grid; give one of ablation, main" in refuse(capsys, "reproduce", "nothing")
+    assert "nothing: no such grid; give one of ablation, few-negatives, main" in refuse(capsys, "reproduce", "nothing")

@@ -1,0 +1,112 @@
+"""Several runs that answer as one: their ranks and metrics, in a folder of its own."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mmrns.errors import UserError
+from mmrns.evaluation import evaluate_split
+from mmrns.files import atomic_path, read_json, write_json
+from mmrns.graph.held_out import dataset_of
+from mmrns.inference.trained import TrainedModel, load
+from mmrns.memory import peak_memory_mb
+from mmrns.processes import launched
+from mmrns.scoring import Ensemble
+from mmrns.training.loop import open_features
+from mmrns.training.run_folder import RunFolder, environment
+
+# Which triples a run may be judged on.
+_SHARED = ("validation", "held_out", "held_out_seed")
+
+
+def evaluate_ensemble(
+    runs: Sequence[str | Path], output: str | Path, weights: Sequence[float] | None = None
+) -> dict[str, Any]:
+    """Rank valid and test with several finished runs of one graph; see `mmrns.scoring.Ensemble`.
+
+    `output` becomes a folder with metrics.json, ranks.parquet and ranks-valid.parquet as of a run, config.yaml of the
+    first member, and environment.json. Nothing is chosen here: weights, and which runs, are for the caller to choose
+    on valid. Processes that torchrun started rank together.
+
+    Args:
+        weights: a positive number a run; None: all weigh the same.
+
+    Returns:
+        What metrics.json holds; {} in all processes but the main one.
+
+    Raises:
+        UserError: fewer than two runs, a run that is not finished, runs of other graphs or with another validation
+            slice, weights that do not fit, or an output folder that holds something.
+    """
+    names = [str(run) for run in runs]
+    weights = [1.0] * len(names) if weights is None else list(weights)
+    if len(names) < 2:
+        raise UserError("mmrns ensemble: give at least two runs; one alone is ranked by mmrns evaluate")
+    if len(weights) != len(names) or not all(0 < weight < float("inf") for weight in weights):
+        raise UserError(f"--weights {' '.join(map(str, weights))}: give {len(names)} positive numbers, one a run")
+    members = [load(name) for name in names]
+    courses = [_finished(member) for member in members]
+    first = members[0]
+    for name, member in zip(names[1:], members[1:], strict=True):
+        _check_alike(names[0], first, name, member)
+    together = launched(first.config.device)
+    dataset = dataset_of(first.config)
+    for member in members:
+        member.check_fits(dataset)
+    folder, config = RunFolder(Path(output)), first.config.model_copy(update={"output": str(output)})
+    if together.main:
+        folder.claim(config)
+    together.wait()
+    device = torch.device("cuda" if config.device != "cpu" and torch.cuda.is_available() else "cpu")
+    features = open_features(dataset, config, device)
+    model = Ensemble([member.model for member in members], weights).to(device)
+    known = dataset.answers().to(device)
+    parts = {}
+    for split in ("valid", "test"):
+        parts[split], table = evaluate_split(
+            model, dataset, split, known, features, config.eval_memory_mb, config.eval_queries, together
+        )
+        if together.main:
+            with atomic_path(folder.ranks_file(split)) as temporary:
+                table.to_parquet(temporary, index=False)
+    if not together.main:
+        return {}
+    described = [{"run": name, "weight": weight} for name, weight in zip(names, weights, strict=True)]
+    metrics = courses[0] | {
+        "members": described,
+        "steps": sum(course["steps"] for course in courses),
+        "train_seconds": sum(course["train_seconds"] for course in courses),
+        **parts,
+        "peak_memory_mb": peak_memory_mb(),
+    }
+    write_json(folder.environment_file, environment())
+    write_json(folder.metrics_file, metrics)
+    return metrics
+
+
+def _finished(member: TrainedModel) -> dict[str, Any]:
+    """What a run's metrics.json says of its course: all but what was measured on a split or of a step alone."""
+    path = member.run.metrics_file
+    if not path.is_file():
+        raise UserError(f"{member.run.path}: not finished (no metrics.json); mmrns train --resume {member.run.path}")
+    kept = read_json(path, "delete it and resume the run")
+    left_out = ("valid", "test", "steps_per_second", "peak_memory_mb")
+    return {name: value for name, value in kept.items() if name not in left_out}
+
+
+def _check_alike(first_name: str, first: TrainedModel, name: str, other: TrainedModel) -> None:
+    """Raise UserError unless both were trained on one graph and may be judged on the same triples."""
+    for kind, mine, theirs in (
+        ("entities", first.entities, other.entities),
+        ("relations", first.relations, other.relations),
+    ):
+        if mine.sha256 != theirs.sha256:
+            raise UserError(f"{name}: has other {kind} than {first_name}; give runs of one dataset")
+    for option in _SHARED:
+        mine, theirs = getattr(first.config, option), getattr(other.config, option)
+        if mine != theirs:
+            raise UserError(
+                f"{name}: has {option} {theirs}, {first_name} {mine}: what one was judged on, the other was trained on"
+            )

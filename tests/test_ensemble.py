@@ -1,0 +1,152 @@
+"""Several runs that are ranked as one: scores, command, and rows of a grid."""
+
+import json
+import statistics
+
+import pandas as pd
+import pytest
+import torch
+
+from mmrns.cli import main
+from mmrns.experiments.grid import load_grid
+from mmrns.graph.answers import HEAD, TAIL
+from mmrns.inference import load
+from mmrns.scoring import Ensemble
+from tests.experiments.tiny_grid import reproduce, write_grid
+from tests.tiny import ENTITIES, train_command, write_tiny_graph
+
+GRID = """
+title: A tiny table
+groups: {tiny: {title: The tiny graph}}
+rows:
+  first: {config: tiny/base.yaml, set: {sampler: mmrns}}
+  second: {config: tiny/base.yaml, set: {model: distmult}}
+  both: {members: [first, second], against: first}
+"""
+
+
+@pytest.fixture(scope="module")
+def runs(finished_run, tiny_graph, tmp_path_factory):
+    other = tmp_path_factory.mktemp("runs") / "other"
+    assert main(train_command(tiny_graph, other, model="distmult", seed=1)) == 0
+    return finished_run, other
+
+
+def ensemble(output, *arguments):
+    return main(["ensemble", *map(str, arguments), "--output", str(output)])
+
+
+def refuse(capsys, output, *arguments):
+    capsys.readouterr()
+    assert ensemble(output, *arguments) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1, lines
+    return lines[0]
+
+
+@pytest.mark.parametrize("direction", [HEAD, TAIL])
+def test_scores_are_weighed_standardised_ones(runs, direction):
+    members = [load(run).model for run in runs]
+    anchor, relation = torch.tensor([3, 7]), torch.tensor([0, 2])
+    with torch.no_grad():
+        found = Ensemble(members, [1.0, 0.25]).score_all(anchor, relation, direction)
+        scores = [member.score_all(anchor, relation, direction).tolist() for member in members]
+    for query in range(2):
+        expected = [0.0] * ENTITIES
+        for weight, of_member in zip((1.0, 0.25), scores, strict=True):
+            mean, deviation = statistics.fmean(of_member[query]), statistics.pstdev(of_member[query])
+            expected = [e + weight * (s - mean) / deviation for e, s in zip(expected, of_member[query], strict=True)]
+        torch.testing.assert_close(found[query], torch.tensor(expected), rtol=1e-4, atol=1e-5)
+
+
+def test_a_member_without_an_opinion_leaves_the_ranks_to_the_others(runs):
+    one, other = (load(run).model for run in runs)
+    with torch.no_grad():
+        other.relations.weight.zero_()  # DistMult: every score is 0
+        alone = one.score_all(torch.tensor([3]), torch.tensor([0]), TAIL)
+        found = Ensemble([other, one], [1.0, 1.0]).score_all(torch.tensor([3]), torch.tensor([0]), TAIL)
+    assert torch.isfinite(found).all()
+    assert found.argsort().equal(alone.argsort())
+
+
+def test_a_run_with_itself_ranks_as_alone(runs, tmp_path):
+    assert ensemble(tmp_path / "twice", runs[0], runs[0]) == 0
+    for name in ("ranks.parquet", "ranks-valid.parquet"):
+        pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "twice" / name), pd.read_parquet(runs[0] / name))
+
+
+def test_the_command_writes_metrics_of_its_ranks_and_says_of_what(runs, tmp_path, capsys):
+    capsys.readouterr()
+    assert ensemble(tmp_path / "both", *runs, "--weights", 2, 1, "--json") == 0
+    metrics = json.loads((tmp_path / "both/metrics.json").read_text())
+    assert json.loads(capsys.readouterr().out) == {split: metrics[split] for split in ("valid", "test")}
+    assert metrics["members"] == [{"run": str(runs[0]), "weight": 2.0}, {"run": str(runs[1]), "weight": 1.0}]
+    assert metrics["steps"] == 60
+    ranks = pd.read_parquet(tmp_path / "both/ranks.parquet")
+    assert metrics["test"]["both"]["mrr"] == pytest.approx((1 / ranks["rank"]).mean(), abs=1e-12)
+    alone = [json.loads((run / "metrics.json").read_text())["test"]["both"]["mrr"] for run in runs]
+    assert metrics["test"]["both"]["mrr"] not in alone
+
+
+def test_what_is_wrong_is_told_before_anything_is_written(runs, tmp_path, capsys):
+    output = tmp_path / "new"
+    assert "give at least two runs" in refuse(capsys, output, runs[0])
+    for weights in (["1"], ["1", "0"], ["1", "-2"], ["1", "nan"], ["1", "inf"]):
+        assert "--weights" in refuse(capsys, output, *runs, "--weights", *weights)
+    assert "not a run folder" in refuse(capsys, output, runs[0], tmp_path)
+    graph = write_tiny_graph(tmp_path / "graph")
+    with (graph / "train.txt").open("a") as file:
+        file.write("e00\tr9\te01\n")
+    assert main(train_command(graph, tmp_path / "elsewhere", steps=2)) == 0
+    assert "has other relations than" in refuse(capsys, output, runs[0], tmp_path / "elsewhere")
+    held_out = train_command(load(runs[0]).config.dataset, tmp_path / "held-out", steps=2, validation="held-out")
+    assert main(held_out) == 0
+    assert "has validation held-out" in refuse(capsys, output, runs[0], tmp_path / "held-out")
+    (tmp_path / "held-out/metrics.json").unlink()
+    assert "not finished" in refuse(capsys, output, runs[0], tmp_path / "held-out")
+    assert not output.exists()
+    assert "already holds something" in refuse(capsys, runs[0], *runs)
+
+
+def test_an_ensembles_folder_is_no_model(runs, tmp_path, capsys):
+    assert ensemble(tmp_path / "both", *runs) == 0
+    capsys.readouterr()
+    assert main(["predict", str(tmp_path / "both"), "--head", "e00", "--relation", "r0"]) == 2
+    assert f"give a member, {runs[0]}" in capsys.readouterr().err
+
+
+def test_a_grid_ranks_its_ensembles_when_their_members_are_done(tiny_graph, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("mmrns.experiments.cells.launch_mmrns", main)
+    grid, root = write_grid(tmp_path, tiny_graph, GRID), tmp_path / "runs"
+    assert reproduce(grid, root, "--only", "tiny/both") == 2
+    assert "tiny/both seed 0: needs tiny/first, tiny/second" in capsys.readouterr().err
+    assert reproduce(grid, root, "--seeds", 2) == 0
+    assert reproduce(grid, root, "--table", "--results", tmp_path / "results", "--seeds", 2) == 0
+    ranked = [json.loads((root / f"tiny/both/seed-{seed}/metrics.json").read_text()) for seed in (0, 1)]
+    members = [str(root / f"tiny/{row}/seed-1") for row in ("first", "second")]
+    assert [member["run"] for member in ranked[1]["members"]] == members
+    kept = json.loads((tmp_path / "results/tiny/tiny/both/seed-1/environment.json").read_text())
+    assert kept["command"] == "mmrns ensemble tiny/first/seed-1 tiny/second/seed-1"
+    row = next(line for line in (tmp_path / "results/tiny.md").read_text().splitlines() if line.startswith("| both"))
+    mean = statistics.fmean(100 * of_seed["test"]["both"]["mrr"] for of_seed in ranked)
+    assert f" {mean:.2f} ± " in row and " structure + image + text " in row
+
+    grid.write_text(GRID.replace("[first, second]", "[second, first]"), encoding="utf-8")
+    assert reproduce(grid, root) == 2
+    assert 'members ["first", "second"], the cell says ["second", "first"]' in capsys.readouterr().err
+    assert reproduce(grid, root, "--redo") == 0
+
+
+@pytest.mark.parametrize(
+    ("row", "told"),
+    [
+        ("both: {members: [first, third]}", "members: third: name trained rows"),
+        ("both: {members: [first]}", "takes two rows or more"),
+        ("both: {members: [first, second], set: {dim: 4}}", "neither config: nor set:"),
+    ],
+)
+def test_a_grid_names_the_row_whose_members_are_wrong(tiny_graph, tmp_path, row, told):
+    start = GRID.index("  both:")
+    grid = write_grid(tmp_path, tiny_graph, GRID[:start] + "  " + row + "\n")
+    with pytest.raises(Exception, match=told):
+        load_grid(grid)
