@@ -126,6 +126,8 @@ def test_a_grid_ranks_its_ensembles_when_their_members_are_done(tiny_graph, tmp_
     members = [str(root / f"tiny/{row}/seed-1") for row in ("first", "second")]
     assert [member["run"] for member in ranked[1]["members"]] == members
     kept = json.loads((tmp_path / "results/tiny/tiny/both/seed-1/environment.json").read_text())
+    metrics = json.loads((tmp_path / "results/tiny/tiny/both/seed-1/metrics.json").read_text())
+    assert [member["run"] for member in metrics["members"]] == ["tiny/first/seed-1", "tiny/second/seed-1"]
     assert kept["command"] == "mmrns ensemble tiny/first/seed-1 tiny/second/seed-1"
     row = next(line for line in (tmp_path / "results/tiny.md").read_text().splitlines() if line.startswith("| both"))
     mean = statistics.fmean(100 * of_seed["test"]["both"]["mrr"] for of_seed in ranked)

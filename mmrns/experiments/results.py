@@ -109,6 +109,8 @@ def publish(cell: Cell, seed: int, run_folder: Path, into: Path) -> None:
     """
     run = RunFolder(run_folder)
     metrics = checked_metrics(run.metrics_file, "delete it and resume the run")
+    for member in metrics.get("members", []):  # group/row/seed-N, wherever the runs were
+        member["run"] = str(Path(member["run"]).relative_to(Path(member["run"]).parents[2]))
     config = cell.config(seed)
     options = read_mapping(run.config_file, str(run.config_file))[0]
     options |= {"dataset": config.dataset, "features": config.features, "output": ""}
