@@ -47,12 +47,7 @@ class Config(BaseModel):
     )
     encoder_options: dict[str, Any] = _option("Model", {}, "options of an encoder's own, as JSON")
     entity_dropout: float = _option(
-        "Model",
-        0.0,
-        "share of entities that a step takes for ones that train does not show: these have a vector common to all in "
-        "the place of their own, beside what the encoder makes of pictures and texts; 0: none, and no such vector",
-        ge=0,
-        lt=1,
+        "Model", 0.0, "share of entities a step takes for ones not in train, which have one common vector", ge=0, lt=1
     )
     reciprocal: bool = _option(
         "Model", False, "give each relation a second vector for its inverse, and ask for heads as tails of the inverse"

@@ -4,17 +4,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from mmrns.errors import UserError
-from mmrns.evaluation import evaluate_split
-from mmrns.files import atomic_path, read_json, write_json
+from mmrns.files import read_json, write_json
 from mmrns.graph.held_out import dataset_of
-from mmrns.inference.trained import TrainedModel, load
+from mmrns.inference.trained import TrainedModel, device_of, load
 from mmrns.memory import peak_memory_mb
 from mmrns.processes import launched
 from mmrns.scoring import Ensemble
-from mmrns.training.loop import open_features
+from mmrns.training.loop import open_features, rank_splits
 from mmrns.training.run_folder import RunFolder, environment
 
 # Which triples a run may be judged on.
@@ -53,24 +50,15 @@ def evaluate_ensemble(
         _check_alike(names[0], first, name, member)
     together = launched(first.config.device)
     dataset = dataset_of(first.config)
-    for member in members:
-        member.check_fits(dataset)
+    first.check_fits(dataset)
     folder, config = RunFolder(Path(output)), first.config.model_copy(update={"output": str(output)})
     if together.main:
         folder.claim(config)
     together.wait()
-    device = torch.device("cuda" if config.device != "cpu" and torch.cuda.is_available() else "cpu")
+    device = device_of(config)
     features = open_features(dataset, config, device)
     model = Ensemble([member.model for member in members], weights).to(device)
-    known = dataset.answers().to(device)
-    parts = {}
-    for split in ("valid", "test"):
-        parts[split], table = evaluate_split(
-            model, dataset, split, known, features, config.eval_memory_mb, config.eval_queries, together
-        )
-        if together.main:
-            with atomic_path(folder.ranks_file(split)) as temporary:
-                table.to_parquet(temporary, index=False)
+    parts = rank_splits(("valid", "test"), folder, model, dataset, features, config, device, together)
     if not together.main:
         return {}
     described = [{"run": name, "weight": weight} for name, weight in zip(names, weights, strict=True)]

@@ -12,9 +12,8 @@ from huggingface_hub import ModelCard, ModelHubMixin, snapshot_download
 from mmrns.config import Config
 from mmrns.config_io import dump_config
 from mmrns.errors import UserError
-from mmrns.evaluation import evaluate_split
 from mmrns.features.hub import weights_from_hub
-from mmrns.files import atomic_path, read_json, write_text
+from mmrns.files import read_json, write_text
 from mmrns.graph import Dataset, Vocabulary
 from mmrns.graph.answers import HEAD, TAIL, Queries
 from mmrns.graph.dataset import Split
@@ -22,7 +21,7 @@ from mmrns.graph.held_out import dataset_of
 from mmrns.inference.card import DATA_LICENCE, licence_of, model_card
 from mmrns.processes import launched
 from mmrns.scoring import KnowledgeGraphModel, model_of
-from mmrns.training.loop import open_features
+from mmrns.training.loop import open_features, rank_splits
 from mmrns.training.run_folder import RunFolder
 
 
@@ -198,15 +197,13 @@ def evaluate(run: str | Path, split: Literal["valid", "test"] = "test") -> dict[
     together = launched(config.device)
     dataset = dataset_of(config)
     trained.check_fits(dataset)
-    device = torch.device("cuda" if config.device != "cpu" and torch.cuda.is_available() else "cpu")
+    device = device_of(config)
     features = open_features(dataset, config, device)
-    known = dataset.answers().to(device)
     model = trained.model.to(device)
-    metrics, table = evaluate_split(
-        model, dataset, split, known, features, config.eval_memory_mb, config.eval_queries, together
-    )
-    if not together.main:
-        return {}
-    with atomic_path(trained.run.ranks_file(split)) as temporary:
-        table.to_parquet(temporary, index=False)
-    return metrics
+    metrics = rank_splits((split,), trained.run, model, dataset, features, config, device, together)[split]
+    return metrics if together.main else {}
+
+
+def device_of(config: Config) -> torch.device:
+    """Where a run is ranked again: on a GPU where there is one, unless it was trained with --device cpu."""
+    return torch.device("cuda" if config.device != "cpu" and torch.cuda.is_available() else "cpu")

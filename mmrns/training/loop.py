@@ -27,7 +27,7 @@ from mmrns.graph import Dataset, load_dataset
 from mmrns.graph.held_out import as_seen, settle_validation, slice_sha256
 from mmrns.memory import peak_memory_mb, tuned_process
 from mmrns.processes import Processes, on_cpu
-from mmrns.scoring import KnowledgeGraphModel
+from mmrns.scoring import Ensemble, KnowledgeGraphModel
 from mmrns.training.base import Objective
 from mmrns.training.batches import Batches, derived_seed, total_steps
 from mmrns.training.history import History
@@ -224,15 +224,7 @@ def finish(
 
     Together with all processes; the main one writes and returns what it wrote, the others return nothing.
     """
-    known = dataset.answers().to(device)
-    parts = {}
-    for split in ("valid", "test"):
-        parts[split], table = evaluate_split(
-            model, dataset, split, known, features, config.eval_memory_mb, config.eval_queries, together
-        )
-        if together.main:
-            with atomic_path(run.ranks_file(split)) as temporary:
-                table.to_parquet(temporary, index=False)
+    parts = rank_splits(("valid", "test"), run, model, dataset, features, config, device, together)
     if not together.main:
         return {}
     metrics = _course(config, progress, dataset) | {
@@ -243,6 +235,29 @@ def finish(
     }
     write_json(run.metrics_file, metrics)
     return metrics
+
+
+def rank_splits(
+    splits: tuple[str, ...],
+    run: RunFolder,
+    model: KnowledgeGraphModel | Ensemble,
+    dataset: Dataset,
+    features: FeatureStore | None,
+    config: Config,
+    device: torch.device,
+    together: Processes,
+) -> dict[str, dict[str, Any]]:
+    """Metrics of each split by part, in every process; the main one writes the per-query ranks into the folder."""
+    known = dataset.answers().to(device)
+    parts = {}
+    for split in splits:
+        parts[split], table = evaluate_split(
+            model, dataset, split, known, features, config.eval_memory_mb, config.eval_queries, together
+        )
+        if together.main:
+            with atomic_path(run.ranks_file(split)) as temporary:
+                table.to_parquet(temporary, index=False)
+    return parts
 
 
 def _course(config: Config, progress: Progress, dataset: Dataset) -> dict[str, Any]:

@@ -26,8 +26,7 @@ def build_objective(config: Config, dataset: Dataset, features: FeatureStore | N
     answers = dataset.answers("train").to(device)
     model = model_of(config, len(dataset.entities), len(dataset.relations), entity_inputs(features, config.encoder))
     if config.entity_dropout:
-        model.entities.shown[:] = False
-        model.entities.shown[torch.from_numpy(dataset.train[:, [0, 2]])] = True
+        model.entities.shown.copy_(torch.from_numpy(dataset.seen))
     if config.regularization and config.regularizer == "dura" and model.scoring.comparison is not PRODUCT:
         raise UserError(f"--regularizer dura: {config.model} scores no products of vectors; give n3, or complex")
     examples = len(dataset.train) if config.objective == "sampled" else len(answers.query_keys)
