@@ -44,9 +44,9 @@ class Loops:
 
     source: Path
 
-    def usable(self, *tensors: Tensor) -> bool:
-        """Whether the loops take these tensors: single precision, on a CPU for which they could be compiled."""
-        return all(t.dtype == torch.float32 and t.device.type == "cpu" for t in tensors) and self.library() is not None
+    def usable(self, *tensors: Tensor, dtype: torch.dtype = torch.float32) -> bool:
+        """Whether the loops take these tensors: of `dtype`, on a CPU for which they could be compiled."""
+        return all(t.dtype == dtype and t.device.type == "cpu" for t in tensors) and self.library() is not None
 
     def library(self) -> ctypes.CDLL | None:
         """The compiled loops, or None where there is no C++ compiler or MMRNS_NATIVE=0 forbids them."""

@@ -1,10 +1,17 @@
 """The known answers of every query, as compressed sparse rows (method.md section 8, identity 5)."""
 
 from functools import cached_property
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+from mmrns.compiled import Loops, split
+
+_LOOPS = Loops(Path(__file__).with_name("native.cpp"))
+# A binary search among a query's answers counts as so many multiplications when rows are shared between threads.
+_WORK = 64
 
 HEAD, TAIL = 0, 1
 """Direction of a query: HEAD asks (?, relation, anchor), TAIL asks (anchor, relation, ?)."""
@@ -35,7 +42,8 @@ class Queries(NamedTuple):
 class AnswerIndex:
     """Known answers of every query of a set of triples: sorted query keys, row offsets, sorted entity ids a row.
 
-    Nothing of size queries x entities is ever built; every look-up is a binary search on the tensors' device.
+    Nothing of size queries x entities is ever built; every look-up is a binary search on the tensors' device: by the
+    loops of native.cpp within the answers of a query, elsewhere in one sorted array of all answers.
     """
 
     def __init__(self, triples: Tensor, num_entities: int, num_relations: int) -> None:
@@ -51,8 +59,8 @@ class AnswerIndex:
         self._offsets = torch.nn.functional.pad(counts.cumsum(0), (1, 1))
         self._offsets[-1] = self._offsets[-2]
 
-    # Two sorted arrays that make membership and complement look-ups one binary search each. They are as long as the
-    # triples twice over, so they are made when first asked for, in place where that can be: ranking asks for neither.
+    # Two sorted arrays that make membership and complement look-ups one binary search each, where there are no loops.
+    # They are as long as the triples twice over, so they are made when first asked for, in place where that can be.
     @cached_property
     def _row_answer(self) -> Tensor:
         return self._row_of_answer().mul_(self.num_entities).add_(self.answers)
@@ -123,7 +131,11 @@ class AnswerIndex:
         if not len(self.query_keys):
             return torch.zeros_like(queries.anchor)
         keys = self._keys(queries)
-        row = torch.searchsorted(self.query_keys, keys)
+        if _LOOPS.usable(keys, dtype=torch.int64):
+            row = torch.empty_like(keys)
+            _LOOPS.call("less", self.query_keys, len(self.query_keys), keys, row, 0, len(row))
+        else:
+            row = torch.searchsorted(self.query_keys, keys)
         found = self.query_keys[row.clamp_max(len(self.query_keys) - 1)] == keys
         return torch.where(found, row, len(self.query_keys))
 
@@ -141,6 +153,8 @@ class AnswerIndex:
 
     def contains(self, rows: Tensor, entities: Tensor) -> Tensor:
         """Whether entities (B, n) are known answers of rows (B,): (B, n) bool."""
+        if _LOOPS.usable(rows, entities, dtype=torch.int64):
+            return self._search("contains", rows, entities, torch.empty(entities.shape, dtype=torch.bool))
         if not len(self._row_answer):
             return torch.zeros_like(entities, dtype=torch.bool)
         wanted = rows[:, None] * self.num_entities + entities
@@ -153,9 +167,18 @@ class AnswerIndex:
         Exact and without rejection: answer i of a row, a_i, has a_i - i non-answers below it, so the r-th non-answer
         is r plus the number of i with a_i - i <= r. Ranks must lie below num_entities - count(rows).
         """
+        if _LOOPS.usable(rows, ranks, dtype=torch.int64):
+            return self._search("complement", rows, ranks, torch.empty(ranks.shape, dtype=torch.int64))
         start = self._offsets[rows][:, None]
         wanted = rows[:, None] * (self.num_entities + 1) + ranks
         return ranks + torch.searchsorted(self._row_gap, wanted, right=True) - start
+
+    def _search(self, function: str, rows: Tensor, wanted: Tensor, found: Tensor) -> Tensor:
+        """Let a loop fill `found` (B, n) with what it finds of `wanted` (B, n) among the answers of rows (B,)."""
+        start, count, wanted = self._offsets[rows], self.count(rows), wanted.contiguous()
+        ranges = split(len(rows), _WORK * wanted.numel())
+        _LOOPS.share(function, ranges, lambda part: (self.answers, start, count, wanted, found, wanted.shape[1]))
+        return found
 
     def window(self, rows: Tensor, number: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Up to `number` distinct known answers of each row: (B, number) ids and a (B, number) bool of which are real.

@@ -8,12 +8,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmrns.graph.answers import HEAD, TAIL, AnswerIndex, Queries
+from tests import ways
 
 ENTITIES, RELATIONS = 6, 3
 triples_lists = st.lists(
     st.tuples(st.integers(0, ENTITIES - 1), st.integers(0, RELATIONS - 1), st.integers(0, ENTITIES - 1)), max_size=40
 )
 directions = st.sampled_from([HEAD, TAIL])
+
+
+@pytest.fixture(autouse=True, scope="module", params=["here", "torch", "three threads"])
+def way(request):
+    with pytest.MonkeyPatch.context() as patch:
+        ways.take(request.param, patch)
+        yield
 
 
 def as_tensor(triples):
@@ -137,6 +145,23 @@ def test_ids_of_a_large_graph_do_not_overflow():
     assert index.complement(rows, torch.tensor([[entities - 3, entities - 2]])).tolist() == [
         [entities - 3, entities - 1]
     ]
+
+
+@pytest.mark.parametrize("direction", [HEAD, TAIL])
+def test_look_ups_in_a_graph_with_hubs_agree_with_sets(direction):
+    numbers = torch.Generator().manual_seed(0)
+    entities, triples = 200, (torch.rand(4_000, 3, generator=numbers) ** 3 * torch.tensor([200, 2, 200])).long()
+    index = AnswerIndex(triples, entities, 2)
+    queries = Queries.of(triples[torch.randperm(len(triples), generator=numbers)[:50]], direction)
+    rows = index.rows(queries)
+    sets = expected_sets(triples.tolist(), queries)
+    assert index.count(rows).max() > 100
+    everyone = torch.arange(entities).repeat(50, 1)
+    assert index.contains(rows, everyone).tolist() == [[e in known for e in range(entities)] for known in sets]
+    ranks = torch.stack([torch.randint(entities - len(known), (9,), generator=numbers) for known in sets])
+    free = [sorted(set(range(entities)) - known) for known in sets]
+    expected = [[ids[rank] for rank in of_row] for ids, of_row in zip(free, ranks.tolist(), strict=True)]
+    assert index.complement(rows, ranks).tolist() == expected
 
 
 def test_to_keeps_every_answer():
