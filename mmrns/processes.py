@@ -60,6 +60,11 @@ def on_cpu(device: str) -> bool:
     return device == "cpu" or not torch.accelerator.is_available()
 
 
+def device_of(device: str) -> torch.device:
+    """Where a process does what no Accelerator places: on a GPU where there is one, unless --device is cpu."""
+    return torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
+
+
 def launched(device: str) -> Processes:
     """The processes that torchrun or accelerate launch started, once they have met; ALONE where neither did.
 

@@ -15,6 +15,7 @@ from mmrns.features import FeatureStore
 from mmrns.features.mapped import Tokens
 from mmrns.graph import Dataset
 from mmrns.graph.held_out import dataset_of
+from mmrns.processes import device_of
 from mmrns.training.base import Objective
 from mmrns.training.batches import Batches, derived_seed
 from mmrns.training.loop import open_features
@@ -73,7 +74,7 @@ class Stepper:
 
     def __init__(self, config: Config, random_features: Shapes | None = None) -> None:
         self.config = config
-        self.device = torch.device("cuda" if config.device != "cpu" and torch.cuda.is_available() else "cpu")
+        self.device = device_of(config.device)
         self.dataset = dataset_of(config)
         if random_features is None:
             self.features = open_features(self.dataset, config, self.device)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -17,6 +18,15 @@ from mmrns.config import Config
 # BEiT's patch tokens and SBERT's sentences as the authors published them.
 _FEATURES = {"image": (24, 383), "text": (4, 384)}
 _WIDTH, _NEGATIVES = 200, 20
+# configs/base/score.yaml: few negatives, drawn by the model's own score of a pool.
+_FEW = 4
+_BY_SCORE = {
+    "modalities": "score",
+    "sampler_gradient": "off",
+    "contrastive_weight": 0,
+    "entropy_target": 0.9,
+    "importance_correction": 1,
+}
 # Examples of one relation that come together, where batches are grouped.
 _GROUP = 32
 GROUPED = "mmrns, grouped"
@@ -30,6 +40,7 @@ class Size:
         dataset: name or folder.
         batch_size, negatives: of uniform sampling.
         pool_size: candidates of MMRNS.
+        score_pools: candidates of draws by score alone.
         naive_batches: batches at which MMRNS meets its naive transcription.
         models: scoring functions that meet PyKEEN.
         triples: of test that are ranked, twice each.
@@ -39,14 +50,15 @@ class Size:
     batch_size: int
     negatives: int
     pool_size: int
+    score_pools: tuple[int, ...]
     naive_batches: tuple[int, ...]
     models: tuple[str, ...]
     triples: int
 
 
 SIZES = {
-    "small": Size("pictokg", 256, 64, 300, (128,), ("rotate", "complex"), 100),
-    "published": Size("MKG-W", 512, 128, 1500, (64, 400), ("rotate", "pairre", "transe", "complex"), 100),
+    "small": Size("pictokg", 256, 64, 300, (300,), (128,), ("rotate", "complex"), 100),
+    "published": Size("MKG-W", 512, 128, 1500, (500, 1500), (64, 400), ("rotate", "pairre", "transe", "complex"), 100),
 }
 
 
@@ -85,6 +97,21 @@ def step_comparisons(size: Size, dataset: str, seed: int = 0) -> list[Comparison
             {"mmrns": OurStep(mmrns, _FEATURES), GROUPED: _grouped(mmrns), **rivals},
             ("mmrns", GROUPED, "uniform"),
             also={f"{title}, {_GROUP} triples of a relation together": (GROUPED, *rivals)},
+        )
+    )
+    by_score = {
+        f"by score, pool {pool}": OurStep(
+            _config(dataset, "rotate", "mmrns", size.batch_size, _FEW, seed, pool_size=pool, **_BY_SCORE)
+        )
+        for pool in size.score_pools
+    }
+    few = _config(dataset, "rotate", "uniform", size.batch_size, _FEW, seed)
+    result.append(
+        Comparison(
+            f"Draws by score (n {_FEW}) beside uniform sampling (n {size.negatives}), RotatE, batch {size.batch_size}",
+            "triples",
+            {**by_score, "uniform": OurStep(uniform), f"uniform, n {_FEW}": OurStep(few)},
+            tuple(by_score),
         )
     )
     for model in size.models if pykeen_peer.available() else ():
@@ -146,7 +173,14 @@ def _grouped(config: Config) -> OurStep:
 
 
 def _config(
-    dataset: str, model: str, sampler: str, batch_size: int, negatives: int, seed: int, pool_size: int = 0
+    dataset: str,
+    model: str,
+    sampler: str,
+    batch_size: int,
+    negatives: int,
+    seed: int,
+    pool_size: int = 0,
+    **options: Any,
 ) -> Config:
     return Config(
         dataset=dataset,
@@ -161,4 +195,5 @@ def _config(
         seed=seed,
         steps=100_000,
         validation="published",
+        **options,
     )

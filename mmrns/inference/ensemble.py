@@ -7,9 +7,9 @@ from typing import Any
 from mmrns.errors import UserError
 from mmrns.files import read_json, write_json
 from mmrns.graph.held_out import dataset_of
-from mmrns.inference.trained import TrainedModel, device_of, load
+from mmrns.inference.trained import TrainedModel, load
 from mmrns.memory import peak_memory_mb
-from mmrns.processes import launched
+from mmrns.processes import device_of, launched
 from mmrns.scoring import Ensemble
 from mmrns.training.loop import open_features, rank_splits
 from mmrns.training.run_folder import RunFolder, environment
@@ -55,7 +55,7 @@ def evaluate_ensemble(
     if together.main:
         folder.claim(config)
     together.wait()
-    device = device_of(config)
+    device = device_of(config.device)
     features = open_features(dataset, config, device)
     model = Ensemble([member.model for member in members], weights).to(device)
     parts = rank_splits(("valid", "test"), folder, model, dataset, features, config, device, together)

@@ -19,7 +19,7 @@ from mmrns.graph.answers import HEAD, TAIL, Queries
 from mmrns.graph.dataset import Split
 from mmrns.graph.held_out import dataset_of
 from mmrns.inference.card import DATA_LICENCE, licence_of, model_card
-from mmrns.processes import launched
+from mmrns.processes import device_of, launched
 from mmrns.scoring import KnowledgeGraphModel, model_of
 from mmrns.training.loop import open_features, rank_splits
 from mmrns.training.run_folder import RunFolder
@@ -197,13 +197,8 @@ def evaluate(run: str | Path, split: Literal["valid", "test"] = "test") -> dict[
     together = launched(config.device)
     dataset = dataset_of(config)
     trained.check_fits(dataset)
-    device = device_of(config)
+    device = device_of(config.device)
     features = open_features(dataset, config, device)
     model = trained.model.to(device)
     metrics = rank_splits((split,), trained.run, model, dataset, features, config, device, together)[split]
     return metrics if together.main else {}
-
-
-def device_of(config: Config) -> torch.device:
-    """Where a run is ranked again: on a GPU where there is one, unless it was trained with --device cpu."""
-    return torch.device("cuda" if config.device != "cpu" and torch.cuda.is_available() else "cpu")

@@ -137,7 +137,7 @@ def test_checks_become_notes(monkeypatch):
 def tiny_size(tmp_path, monkeypatch):
     """The small size is a tiny graph, no process is started for memory, and short work is done once a turn."""
     folder = write_tiny_graph(tmp_path / "graph")
-    monkeypatch.setitem(suites.SIZES, "small", Size(str(folder), 16, 4, 30, (8,), ("rotate",), 5))
+    monkeypatch.setitem(suites.SIZES, "small", Size(str(folder), 16, 4, 30, (20,), (8,), ("rotate",), 5))
     monkeypatch.setattr(suites, "_WIDTH", 4)
     monkeypatch.setattr(alternation, "_TURN_SECONDS", 0.0)
     monkeypatch.setattr("mmrns.benchmark.comparison.peak_memory", lambda side, threads: 123.0)
