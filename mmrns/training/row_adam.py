@@ -1,14 +1,19 @@
-"""Adam on the rows of a table that a step used: torch's SparseAdam, to the bit, with each row visited once."""
+"""Adam on the rows of a table that a step used: torch's SparseAdam, with each row visited once."""
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from mmrns.compiled import Loops, split
 from mmrns.memory import huge_pages
 
+_LOOPS = Loops(Path(__file__).with_name("native.cpp"))
+# A number of a row counts as so many multiplications when rows are shared between threads.
+_WORK = 8
 # Numbers worked on at once: a block of the gradient and its four temporaries stay in a core's cache.
 _BLOCK = 1 << 15
 
@@ -25,11 +30,12 @@ def coalesced(gradient: Tensor) -> Tensor:
 
 
 class RowAdam(torch.optim.SparseAdam):
-    """torch's SparseAdam with the same state and the same numbers.
+    """torch's SparseAdam with the same state and the same numbers; by the loop, square roots may end in another bit.
 
     torch adds sparse tensors to the table and to each moment, and reads the moments' rows as sparse tensors before:
-    five walks over random rows, each with a search or a copy. Here a block of rows is read, worked on and written back
-    while it is in the cache.
+    five walks over random rows, each with a search or a copy. Here the loop of native.cpp visits each row once, asking
+    for the memory of the next ones meanwhile; without it, a block of rows is read, worked on and written back while it is
+    in the cache.
     """
 
     @torch.no_grad()
@@ -53,6 +59,9 @@ class RowAdam(torch.optim.SparseAdam):
         size = float(group["lr"]) * math.sqrt(1 - beta2**step) / (1 - beta1**step)
         assert table.grad is not None
         gradient = coalesced(table.grad)
+        if _LOOPS.usable(table, gradient._values()) and table.is_contiguous():
+            _loop(table, gradient, state, 1 - beta1, 1 - beta2, group["eps"], size)
+            return
         number = max(1, _BLOCK // table[:1].numel())
         blocks = zip(gradient._indices()[0].split(number), gradient._values().split(number), strict=True)
         for rows, values in blocks:
@@ -64,3 +73,14 @@ class RowAdam(torch.optim.SparseAdam):
             state["exp_avg_sq"].index_copy_(0, rows, second)
             change = first.div_(second.sqrt_().add_(group["eps"])).mul_(-size)
             table.index_copy_(0, rows, table.index_select(0, rows).add_(change))
+
+
+def _loop(
+    table: Tensor, gradient: Tensor, state: dict[str, Any], rest1: float, rest2: float, epsilon: float, size: float
+) -> None:
+    rows, values = gradient._indices()[0], gradient._values().contiguous()
+    if len(rows) and not (rows[0] >= 0 and rows[-1] < len(table)):  # they are in order
+        raise IndexError(f"rows {int(rows[0])} to {int(rows[-1])} of a table of {len(table)}")
+    numbers = table.detach(), state["exp_avg"], state["exp_avg_sq"], rows, values
+    constants = values.shape[1], float(rest1), float(rest2), float(epsilon), float(size)
+    _LOOPS.share("row_adam", split(len(rows), _WORK * values.numel()), lambda part: (*numbers, *constants))
