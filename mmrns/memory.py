@@ -49,6 +49,14 @@ def peak_memory_mb() -> float:
     return round(getattr(memory, "peak_wset", memory.rss) / 2**20, 1)
 
 
+def mapped_bytes() -> int:
+    """Pages of files that this process has mapped and in memory now, libraries included; 0 where there is no /proc."""
+    try:
+        return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[2]) * mmap.PAGESIZE
+    except OSError:
+        return 0
+
+
 def huge_pages(tensor: Tensor) -> Tensor:
     """The tensor, its memory laid out in pages of 2 MiB where the system has them. To be called before it is filled.
 

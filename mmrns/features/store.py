@@ -17,12 +17,14 @@ from mmrns.features.mapped import MODALITIES, Tokens, advise, map_tokens, reques
 from mmrns.features.streaming import Block, stream_features
 from mmrns.files import atomic_path, read_json, write_json
 from mmrns.graph.dataset import Dataset
+from mmrns.memory import mapped_bytes
 
 FORMAT = "mmrns-features-1"
 FEATURES_FILE, MANIFEST_FILE = "features.safetensors", "features.json"
 _LARGEST_HALF = float(np.finfo(np.float16).max)
 _ROWS_AT_ONCE = 4096  # of a memory map that is checked piece by piece
-# Linux maps the 64 kB around a page that is read, where they are cached. Rows are read until so much may be mapped.
+# Linux maps the 64 kB around a page that is read, where they are cached, or 2 MiB where its cache holds pages of that
+# size. Rows are read until so much may be, or is, mapped.
 _AROUND, _MOST_MAPPED = 1 << 16, 1 << 28
 
 Arrays = Mapping[str, tuple[np.ndarray | Tensor, np.ndarray | Tensor]]
@@ -46,7 +48,7 @@ class FeatureStore:
         self.modalities: tuple[str, ...] = tuple(name for name in MODALITIES if name in tokens)
         self._tokens = tokens
         self._again = again
-        self._mapped = 0
+        self._mapped, self._elsewhere = 0, mapped_bytes()
 
     @classmethod
     def open(cls, dataset: Dataset, folder: Path | None = None) -> "FeatureStore":
@@ -185,11 +187,11 @@ class FeatureStore:
     def _bound_mapped(self, more: int) -> None:
         """Let mapped pages go before they fill the memory of the process: of a large file, every page is read once."""
         self._mapped += more
-        if self._mapped > _MOST_MAPPED:
-            self._mapped = 0
+        if max(self._mapped, mapped_bytes() - self._elsewhere) > _MOST_MAPPED:
             for found in self._tokens.values():
                 for array in found.arrays():
                     advise(array, "DONTNEED")
+            self._mapped, self._elsewhere = 0, mapped_bytes()
 
     def mean_tokens(self, modality: str) -> Tensor:
         """Mean of each entity's present tokens: (E, width) float32 on the CPU, zero where it has none."""

@@ -34,8 +34,8 @@ class RowAdam(torch.optim.SparseAdam):
 
     torch adds sparse tensors to the table and to each moment, and reads the moments' rows as sparse tensors before:
     five walks over random rows, each with a search or a copy. Here the loop of native.cpp visits each row once, asking
-    for the memory of the next ones meanwhile; without it, a block of rows is read, worked on and written back while it is
-    in the cache.
+    for the memory of the next ones meanwhile; without it, a block of rows is read, worked on and written back while it
+    is in the cache.
     """
 
     @torch.no_grad()

@@ -212,3 +212,17 @@ def test_verify_sees_a_flipped_bit(dataset):
     store.path.write_bytes(content)
     with pytest.raises(UserError, match="SHA-256"):
         FeatureStore.open(load_dataset(dataset.folder)).verify()
+
+
+@pytest.mark.parametrize(("mapped", "let_go"), [([0, 100, 200], 0), ([0, 100, 2**29], 2), ([2**29, 2**29, 2**29], 0)])
+def test_mapped_pages_are_let_go_once_there_are_many_more_than_at_first(dataset, monkeypatch, mapped, let_go):
+    """`mapped`: pages of files that the process has mapped when the store is opened, and after each of two look-ups."""
+    FeatureStore.write(dataset, random_arrays(5, modalities=("image",)))
+    advised = []
+    said = iter([*mapped, mapped[-1]])
+    monkeypatch.setattr("mmrns.features.store.mapped_bytes", lambda: next(said))
+    monkeypatch.setattr("mmrns.features.store.advise", lambda array, advice: advised.append(advice))
+    store = FeatureStore.open(dataset)
+    first, second = (store.gather("image", torch.arange(5)) for _ in range(2))
+    assert advised == ["DONTNEED"] * let_go  # values and mask
+    assert all(torch.equal(one, other) for one, other in zip(first, second, strict=True))

@@ -14,7 +14,7 @@ ROWS, WIDTH = 1500, 40  # more rows than a block of the optimiser holds
 
 @pytest.fixture(autouse=True, params=["here", "torch", "three threads"])
 def same(request, monkeypatch):
-    """Whether two tables are the same: to the bit, or, where the loop took the roots, within a unit or two of the last."""
+    """Whether two tables are the same: to the bit, or, where the loop took roots, within a unit or two of the last."""
     take(request.param, monkeypatch)
     if request.param == "torch":
         return torch.equal
