@@ -196,7 +196,7 @@ class Config(BaseModel):
         "Loss",
         "n3",
         "what keeps embeddings small: n3, their cubed 3-norms (Lacroix et al., ICML 2018); dura, squared norms of "
-        "entities and of their products with relations (Zhang et al., NeurIPS 2020), for distmult and complex",
+        "entities and of their products with relations (Zhang et al., NeurIPS 2020), for distmult, complex and rescal",
     )
     relation_prediction: float = _option(
         "Loss",

@@ -1,34 +1,36 @@
-"""Penalties on the vectors of triples, which keep embeddings small."""
+"""Penalties on the vectors of triples, which keep embeddings small.
+
+Each is a sum over triples, (B, width) vectors of their anchors, relations and answers, posed in one direction.
+"""
 
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
+from mmrns.scoring import ScoringFunction
 
-def n3_penalty(anchor: Tensor, relation: Tensor, answer: Tensor) -> Tensor:
-    """|a|_3³ + |r|_3³ + |t|_3³ summed over triples (Lacroix et al., ICML 2018).
+Penalty = Callable[[ScoringFunction, Tensor, Tensor, Tensor, int], Tensor]
 
-    Args:
-        anchor, relation, answer: (B, .) squared moduli of the vectors' numbers.
-    """
-    parts = [anchor, relation, answer]
+
+def n3_penalty(scoring: ScoringFunction, anchor: Tensor, relation: Tensor, answer: Tensor, direction: int) -> Tensor:
+    """|a|_3³ + |r|_3³ + |t|_3³, of moduli where numbers are complex (Lacroix et al., ICML 2018); in any direction."""
+    squares = [scoring.squared_moduli(vectors) for vectors in (anchor, relation, answer)]
     # The smallest positive number keeps the gradient at 0 finite.
-    return torch.stack([(part + torch.finfo(part.dtype).tiny).sqrt().pow(3).sum() for part in parts]).sum()
+    return torch.stack([(part + torch.finfo(part.dtype).tiny).sqrt().pow(3).sum() for part in squares]).sum()
 
 
-def dura_penalty(anchor: Tensor, relation: Tensor, answer: Tensor) -> Tensor:
-    """(|a|² + |t|²) / 2 + 3 (|a r|² + |t r|²) / 2 summed over triples, a r and t r entrywise.
+def dura_penalty(scoring: ScoringFunction, anchor: Tensor, relation: Tensor, answer: Tensor, direction: int) -> Tensor:
+    """(|a|² + |t|²) / 2 + 3 (|q(a, r)|² + |q'(t, r)|²) / 2, q the query's vector and q' that of the other direction.
 
     DURA (Zhang et al., NeurIPS 2020), with the two weights that its authors use for ComplEx: what is small is the
-    distance between an answer and its query's vector, from either side, so that like entities keep like vectors.
-
-    Args:
-        anchor, relation, answer: (B, d) squared moduli of the vectors' numbers.
+    distance between an answer and its query's vector, from either side, so that like entities keep like vectors. For
+    scoring functions whose score is the product of `query` and the answer.
     """
-    entities = anchor + answer
-    return (entities * (0.5 + 1.5 * relation)).sum()
+    own = anchor.square().sum() + answer.square().sum()
+    posed = scoring.squared_norm(anchor, relation, direction) + scoring.squared_norm(answer, relation, 1 - direction)
+    return 0.5 * own + 1.5 * posed.sum()
 
 
-PENALTIES: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {"n3": n3_penalty, "dura": dura_penalty}
+PENALTIES: dict[str, Penalty] = {"n3": n3_penalty, "dura": dura_penalty}
 """By the names that --regularizer takes."""

@@ -21,9 +21,9 @@ class ScoringFunction(nn.Module, ABC):
     every scoring function agree.
     """
 
-    entity_numbers: ClassVar[int] = 1
+    entity_numbers: int = 1
     """Real numbers a dimension of an entity: its vector is entity_numbers * dim wide (2 for complex vectors)."""
-    relation_numbers: ClassVar[int] = 1
+    relation_numbers: int = 1
     """Real numbers a dimension of a relation."""
     complex_vectors: ClassVar[bool] = False
     """Vectors 2 * dim wide hold real parts, then imaginary parts: their norms are those of the moduli."""
@@ -51,6 +51,10 @@ class ScoringFunction(nn.Module, ABC):
             direction: HEAD or TAIL, the side that is asked for.
         """
         raise NotImplementedError
+
+    def squared_norm(self, anchor: Tensor, relation: Tensor, direction: int) -> Tensor:
+        """|q|² of the `query` vectors of anchors (B, w) and relations (B, v): (B,)."""
+        return self.query(anchor, relation, direction).square().sum(-1)
 
     def candidate(self, entities: Tensor) -> Tensor:
         """What of an entity's vectors (N, w) is compared with a query: by default the vectors themselves."""
@@ -83,6 +87,13 @@ class ScoringFunction(nn.Module, ABC):
             return self.score_answers(anchor[:, None], relation[:, None], F.embedding(rows, table), direction)
         query = self.query(anchor, relation, direction)
         return self._of_comparison(self.comparison.rows(query, self.candidate(table), rows))
+
+    def squared_moduli(self, vectors: Tensor) -> Tensor:
+        """Squares of the numbers of vectors (..., width), of moduli where they are complex: (..., dim) then."""
+        if self.complex_vectors and vectors.shape[-1] == 2 * self.dim:
+            real, imaginary = vectors.chunk(2, dim=-1)
+            return real.square() + imaginary.square()
+        return vectors.square()
 
     def _every(self, anchor: Tensor, relation: Tensor, table: Tensor, direction: int) -> Tensor:
         if self.comparison is not None:

@@ -11,9 +11,8 @@ from mmrns.scoring.kernels import PRODUCT
 class ComplEx(ScoringFunction):
     """Re sum_i h_i r_i conj(t_i); every vector is its real parts, then its imaginary parts."""
 
-    entity_numbers = 2
+    entity_numbers = relation_numbers = 2
     complex_vectors = True
-    relation_numbers = 2
     comparison = PRODUCT
 
     def score(self, head: Tensor, relation: Tensor, tail: Tensor) -> Tensor:
@@ -24,6 +23,8 @@ class ComplEx(ScoringFunction):
         r_im = r_im if direction == TAIL else -r_im
         return torch.cat([a_re * r_re - a_im * r_im, a_re * r_im + a_im * r_re], dim=-1)
 
+    def squared_norm(self, anchor: Tensor, relation: Tensor, direction: int) -> Tensor:
+        return (self.squared_moduli(anchor) * self.squared_moduli(relation)).sum(-1)
+
     def score_relations(self, head: Tensor, tail: Tensor, relations: Tensor) -> Tensor:
-        # Re(r h conj(t)) is the real product of r with conj(h) t.
-        return self.query(tail, head, HEAD) @ relations.T
+        return self.query(tail, head, HEAD) @ relations.T  # the real product of r with conj(h) t

@@ -128,13 +128,6 @@ class KnowledgeGraphModel(nn.Module):
             return relation + self.relations.num_embeddings // 2, TAIL
         return relation, direction
 
-    def squared_moduli(self, vectors: Tensor) -> Tensor:
-        """Squares of the numbers of vectors (..., width), of moduli where they are complex: (..., dim) then."""
-        if self.scoring.complex_vectors and vectors.shape[-1] == 2 * self.scoring.dim:
-            real, imaginary = vectors.chunk(2, dim=-1)
-            return real.square() + imaginary.square()
-        return vectors.square()
-
 
 def build_model(
     name: str,

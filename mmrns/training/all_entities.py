@@ -106,9 +106,9 @@ class AllEntitiesObjective(Objective):
         loss = cross_entropy_all if config.objective == "1vsall" else binary_cross_entropy_all
         losses: dict[str, Tensor] = {config.objective: loss(scores, position, side.answers, config.label_smoothing)}
         if config.regularization:
-            relation, _ = self.model.posed(queries.relation, queries.direction)
+            relation, direction = self.model.posed(queries.relation, queries.direction)
             vectors = (anchor[position], self.model.relations(relation)[position], answer)
-            losses[config.regularizer] = self.penalty(*vectors)
+            losses[config.regularizer] = self.penalty(*vectors, direction)
         if config.relation_prediction:
             # Every pair's relation against all relations: Chen et al. (AKBC 2021), equation 2.
             of_relations = self.model.score_relations(anchor[position], answer, queries.direction)

@@ -57,7 +57,7 @@ class Objective(nn.Module, ABC):
             measure: fill the result's metrics.
         """
 
-    def penalty(self, anchor: Tensor, relation: Tensor, answer: Tensor) -> Tensor:
-        """--regularization times --regularizer of the vectors of triples, (K, width) each, summed."""
-        squares = map(self.model.squared_moduli, (anchor, relation, answer))
-        return self.config.regularization * PENALTIES[self.config.regularizer](*squares)
+    def penalty(self, anchor: Tensor, relation: Tensor, answer: Tensor, direction: int) -> Tensor:
+        """--regularization times --regularizer of the vectors of triples as posed, (K, width) each, summed."""
+        penalty = PENALTIES[self.config.regularizer]
+        return self.config.regularization * penalty(self.model.scoring, anchor, relation, answer, direction)

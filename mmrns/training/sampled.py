@@ -70,4 +70,4 @@ class SampledObjective(Objective):
         """Mean over the batch of the regulariser."""
         head, relation, tail = triples.unbind(1)
         heads, tails = self.model.entities(torch.cat([head, tail])).chunk(2)
-        return self.penalty(heads, self.model.relations(relation), tails) / len(triples)
+        return self.penalty(heads, self.model.relations(relation), tails, TAIL) / len(triples)

@@ -50,6 +50,20 @@ def pairre(h, r, t):
     return GAMMA - sum(abs(hi * rh - ti * rt) for hi, rh, ti, rt in parts)
 
 
+def rescal(h, r, t, block=4):
+    """Number j of block i is number i of the j-th DIM; row j of its matrix is likewise the j-th (block * DIM)."""
+    total = 0.0
+    for i in range(DIM):
+        for row in range(block):
+            for column in range(block):
+                total += t[row * DIM + i] * r[(row * block + column) * DIM + i] * h[column * DIM + i]
+    return total
+
+
+def rescal_in_threes(h, r, t):
+    return rescal(h, r, t, block=3)
+
+
 @pytest.mark.parametrize(
     ("name", "options", "formula"),
     [
@@ -59,6 +73,8 @@ def pairre(h, r, t):
         ("complex", {}, complex_),
         ("rotate", {}, rotate),
         ("pairre", {}, pairre),
+        ("rescal", {}, rescal),
+        ("rescal", {"block": 3}, rescal_in_threes),
     ],
 )
 @pytest.mark.parametrize("seed", range(5))
@@ -78,6 +94,18 @@ def test_a_rotation_by_the_true_phase_reaches_gamma():
     one, i = torch.tensor([1.0, 0.0]), torch.tensor([0.0, 1.0])
     assert scoring.score(one, quarter, i).item() == pytest.approx(GAMMA, abs=1e-6)
     assert scoring.score(i, quarter, one).item() == pytest.approx(GAMMA - 2, abs=1e-6)
+
+
+def test_rescal_holds_distmult_and_complex():
+    functions = choices("mmrns.scoring", ScoringFunction)
+    generator = torch.Generator().manual_seed(0)
+    h, r, t = (torch.randn(3, 2 * DIM, generator=generator, dtype=torch.float64) for _ in range(3))
+    single = functions["rescal"](2 * DIM, GAMMA, block=1)
+    torch.testing.assert_close(single.score(h, r, t), functions["distmult"](2 * DIM, GAMMA).score(h, r, t))
+    real, imaginary = r.chunk(2, dim=-1)
+    turning = torch.cat([real, -imaginary, imaginary, real], dim=-1)
+    pairs = functions["rescal"](DIM, GAMMA, block=2)
+    torch.testing.assert_close(pairs.score(h, turning, t), functions["complex"](DIM, GAMMA).score(h, r, t))
 
 
 def test_any_norm_can_be_chosen():

@@ -11,7 +11,7 @@ from mmrns.scoring import ScoringFunction, base, kernels
 
 FUNCTIONS = choices("mmrns.scoring", ScoringFunction)
 # Options under which a function takes other ways to its numbers.
-VARIANTS = [(name, {}) for name in FUNCTIONS] + [("transe", {"p": 2}), ("transe", {"p": 1.5})]
+VARIANTS = [(name, {}) for name in FUNCTIONS] + [("transe", {"p": 2}), ("transe", {"p": 1.5}), ("rescal", {"block": 3})]
 every_variant = pytest.mark.parametrize(("name", "options"), VARIANTS, ids=str)
 
 
@@ -34,7 +34,7 @@ def vectors(scoring, queries, candidates, seed=0):
 
 
 def test_the_built_in_functions_are_found():
-    assert {"complex", "distmult", "pairre", "rotate", "transe"} <= set(FUNCTIONS)
+    assert {"complex", "distmult", "pairre", "rescal", "rotate", "transe"} <= set(FUNCTIONS)
 
 
 @every_variant

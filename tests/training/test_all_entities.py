@@ -67,31 +67,38 @@ def test_the_loss_is_the_sum_over_queries_and_answers(tiny_graph, model, recipro
     torch.testing.assert_close(result(objective, batch).loss, total / pairs, rtol=1e-10, atol=0)
 
 
-def n3(anchor, relation, answer):
-    return sum((vector.abs() ** 3).sum() for vector in (anchor, relation, answer))
-
-
-def dura(anchor, relation, answer):
-    bare = (anchor.abs() ** 2).sum() + (answer.abs() ** 2).sum()
-    posed = ((anchor * relation).abs() ** 2).sum() + ((answer * relation.conj()).abs() ** 2).sum()
-    return 0.5 * bare + 1.5 * posed
-
-
-@pytest.mark.parametrize("regularizer", [n3, dura], ids=lambda penalty: penalty.__name__)
-def test_the_regulariser_is_that_of_every_pair(tiny_graph, regularizer):
-    name = regularizer.__name__
-    dataset, objective, examples = build(tiny_graph, reciprocal=True, regularization=0.3, regularizer=name)
-    batch, known, net = examples[:20], answers_of(dataset), objective.model
-
+def n3(net, anchor, relation, answer, direction):
     def numbers(vector):
-        return torch.complex(*vector.chunk(2))
+        return torch.complex(*vector.chunk(2)) if net.scoring.complex_vectors else vector
 
+    return sum((numbers(vector).abs() ** 3).sum() for vector in (anchor, relation, answer))
+
+
+def dura(net, anchor, relation, answer, direction):
+    """The query's vectors number by number: the scores of unit vectors as answers."""
+    units = torch.eye(len(anchor), dtype=anchor.dtype)
+    as_tails = torch.stack([net.scoring.score(anchor if direction else answer, relation, unit) for unit in units])
+    as_heads = torch.stack([net.scoring.score(unit, relation, answer if direction else anchor) for unit in units])
+    bare = (anchor**2).sum() + (answer**2).sum()
+    return 0.5 * bare + 1.5 * ((as_tails**2).sum() + (as_heads**2).sum())
+
+
+@pytest.mark.parametrize("model", ["complex", "rescal"])
+@pytest.mark.parametrize("reciprocal", [False, True])
+@pytest.mark.parametrize("regularizer", [n3, dura], ids=lambda penalty: penalty.__name__)
+def test_the_regulariser_is_that_of_every_pair(tiny_graph, model, reciprocal, regularizer):
+    name = regularizer.__name__
+    options = {"model": model, "reciprocal": reciprocal, "regularization": 0.3, "regularizer": name}
+    dataset, objective, examples = build(tiny_graph, **options)
+    batch, known, net = examples[:20], answers_of(dataset), objective.model
     table, relations = net.entities.table, net.relations.weight
     total, pairs = 0.0, 0
     for anchor, relation, direction in batch.tolist():
-        row = relation + len(dataset.relations) if direction == HEAD else relation
+        inverse = reciprocal and direction == HEAD
+        of_relation = relations[relation + len(dataset.relations) if inverse else relation]
         for answer in known[anchor, relation, direction]:
-            total = total + regularizer(numbers(table[anchor]), numbers(relations[row]), numbers(table[answer]))
+            posed = TAIL if inverse else direction
+            total = total + regularizer(net, table[anchor], of_relation, table[answer], posed)
             pairs += 1
     found = result(objective, batch, measure=True).metrics[f"loss/{name}"]
     torch.testing.assert_close(found, (0.3 * total / pairs).detach(), rtol=1e-9, atol=0)
