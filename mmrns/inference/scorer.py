@@ -15,6 +15,7 @@ from mmrns.errors import UserError
 from mmrns.graph.answers import HEAD, TAIL
 from mmrns.inference.trained import TrainedModel
 from mmrns.scoring import KnowledgeGraphModel
+from mmrns.scoring.kernels import PRODUCT
 
 SCORERS = {"heads.onnx": HEAD, "tails.onnx": TAIL}
 """Files of an ONNX export: one scores every entity as head of (?, relation, anchor), one as tail."""
@@ -33,13 +34,13 @@ class Scorer(nn.Module):
         self.register_buffer("everything", model.entities.everything().detach())
 
     def forward(self, anchor: Tensor, relation: Tensor) -> Tensor:
-        """One broadcast `score`, without the blocks of `score_all`, whose number would depend on B."""
+        """One product or one broadcast `score`, without the blocks of `score_all`, whose number would depend on B."""
         rows, direction = self.model.posed(relation, self.direction)
-        everything = self.get_buffer("everything")
-        anchors, relations = F.embedding(anchor, everything)[:, None], self.model.relations(rows)[:, None]
-        if direction == TAIL:
-            return self.model.scoring.score(anchors, relations, everything)
-        return self.model.scoring.score(everything, relations, anchors)
+        everything, scoring = self.get_buffer("everything"), self.model.scoring
+        anchors, relations = F.embedding(anchor, everything), self.model.relations(rows)
+        if scoring.comparison is PRODUCT:
+            return scoring.query(anchors, relations, direction) @ scoring.candidate(everything).T
+        return scoring.score_answers(anchors[:, None], relations[:, None], everything, direction)
 
 
 def write_onnx(trained: TrainedModel, folder: Path) -> None:

@@ -43,7 +43,7 @@ class ScoringFunction(nn.Module, ABC):
         """Score (..., entity width), (..., relation width), (..., entity width), broadcasting: (...)."""
 
     def query(self, anchor: Tensor, relation: Tensor, direction: int) -> Tensor:
-        """What candidates are compared with, of anchors (B, w) and relations (B, v): (B, q).
+        """What candidates are compared with, of anchors (..., w) and relations (..., v): (..., q).
 
         Args:
             anchor: heads where `direction` is TAIL (tails are asked for), tails where it is HEAD.
@@ -79,6 +79,8 @@ class ScoringFunction(nn.Module, ABC):
 
     def score_answers(self, anchor: Tensor, relation: Tensor, answer: Tensor, direction: int) -> Tensor:
         """`score` with the sides named by what is given and what is asked for, broadcasting: (...)."""
+        if self.comparison is PRODUCT:  # a query once, however many answers it has
+            return (self.query(anchor, relation, direction) * self.candidate(answer)).sum(-1)
         return self.score(anchor, relation, answer) if direction == TAIL else self.score(answer, relation, anchor)
 
     def score_rows(self, anchor: Tensor, relation: Tensor, table: Tensor, rows: Tensor, direction: int) -> Tensor:

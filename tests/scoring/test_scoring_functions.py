@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from mmrns.graph.answers import HEAD, TAIL
 from mmrns.plugins import choices
 from mmrns.scoring import ScoringFunction, base, kernels
 
@@ -50,6 +51,16 @@ def test_scoring_all_entities_equals_scoring_each(name, options, dim, queries, c
     torch.testing.assert_close(tails, expected, rtol=0, atol=1e-10)
     expected = scoring.score(entities, relations[:, None], anchors[:, None])
     torch.testing.assert_close(heads, expected, rtol=0, atol=1e-10)
+
+
+@every_variant
+def test_answers_of_their_own_are_scored_alike_from_either_side(name, options):
+    scoring = build(name, **options)
+    anchors, relations, answers = vectors(scoring, 3, 12)
+    given, by, asked = anchors[:, None], relations[:, None], answers.view(3, 4, -1)
+    tails, heads = (scoring.score_answers(given, by, asked, direction) for direction in (TAIL, HEAD))
+    torch.testing.assert_close(tails, scoring.score(given, by, asked), rtol=0, atol=1e-10)
+    torch.testing.assert_close(heads, scoring.score(asked, by, given), rtol=0, atol=1e-10)
 
 
 @every_variant
