@@ -1,11 +1,16 @@
 """The tiny graph that tests of training, of commands and of trained runs share. Nobody writes into it."""
 
+import hypothesis
 import pytest
 import torch
 
 from mmrns.cli import main
 from tests.browser import browser, visit  # noqa: F401  fixtures
 from tests.tiny import train_command, write_tiny_features, write_tiny_graph
+
+# A busy machine is slow; no test fails for its time.
+hypothesis.settings.register_profile("mmrns", deadline=None)
+hypothesis.settings.load_profile("mmrns")
 
 
 @pytest.fixture(autouse=True)

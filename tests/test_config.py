@@ -18,7 +18,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @example(
     dataset="a\x85 b\u2028",
     model_options={"\u2029": "\x85"},

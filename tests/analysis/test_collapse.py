@@ -33,7 +33,7 @@ def test_effective_rank_is_the_papers_formula():
 
 
 @given(st.integers(2, 12), st.integers(1, 6), st.integers(0, 1000))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_effective_rank_lies_between_one_and_the_rank_and_does_not_turn(rows, width, seed):
     rng = np.random.default_rng(seed)
     vectors = rng.standard_normal((rows, width))

@@ -87,7 +87,7 @@ def test_the_steps_are_scikit_learns_isotonic_regression_with_one_fact_more_at_e
     assert 0 < found.min() < found.max() < 1
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     seed=st.integers(0, 2**30),
     slope=st.sampled_from([-2.0, 0.0, 0.3, 2.0]),
@@ -160,7 +160,7 @@ def test_bins_hold_equal_numbers_of_expected_facts():
     np.testing.assert_allclose(expected, probability.sum() / 10, rtol=0.01)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.tuples(st.integers(0, 3), st.booleans()), min_size=1, max_size=6))
 def test_precision_is_the_mean_over_all_orders_of_ties(facts):
     order, true = np.array([o for o, _ in facts], dtype=float), np.array([t for _, t in facts])

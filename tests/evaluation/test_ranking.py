@@ -7,7 +7,7 @@ from collections import defaultdict
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mmrns.errors import UserError
@@ -65,14 +65,12 @@ def ranked(scores, triples, known, memory_mb=64, allow_nan=False):
     return list(zip(ranks.optimistic.tolist(), ranks.pessimistic.tolist(), ranks.candidates.tolist(), strict=True))
 
 
-@settings(deadline=None)
 @given(triples_lists, triples_lists, st.integers(0, 2**31), st.integers(1, 5), st.sampled_from([0, 64]))
 def test_ranks_equal_a_plain_loop_with_ties_and_repeated_triples(triples, known, seed, levels, memory_mb):
     scores, known = random_scores(seed, levels), [*known, *triples]
     assert ranked(scores, triples, known, memory_mb) == naive(scores, triples, known)
 
 
-@settings(deadline=None)
 @given(triples_lists, triples_lists, st.integers(0, 2**31))
 def test_answers_that_are_not_known_are_ranked_all_the_same(triples, known, seed):
     scores = random_scores(seed, 3)
@@ -80,7 +78,6 @@ def test_answers_that_are_not_known_are_ranked_all_the_same(triples, known, seed
     assert ranked(scores, triples, []) == naive(scores, triples, [])
 
 
-@settings(deadline=None)
 @given(triples_lists, triples_lists, st.integers(0, 2**31), st.sampled_from([0, 64]))
 def test_nan_ranks_last_where_it_is_allowed(triples, known, seed, memory_mb):
     scores = random_scores(seed, 3, nan_share=0.3)
@@ -157,7 +154,6 @@ class Apart(Processes):
         return counts
 
 
-@settings(deadline=None)
 @given(triples_lists, st.integers(1, 5), st.integers(0, 2**31), st.sampled_from([0, 64]))
 def test_the_shares_of_several_processes_add_up_to_the_ranks_of_one(triples, number, seed, memory_mb):
     model, known = FixedScores(random_scores(seed, 3)), index(triples)

@@ -87,7 +87,7 @@ def test_other_queries_are_refused():
         paired_difference([random_ranks(1)], [other])
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(0, 10_000), st.integers(50, 3000))
 def test_it_agrees_with_the_normal_approximation(seed, size):
     blocks = np.random.default_rng(seed).normal(0.01, 0.2, size)

@@ -32,7 +32,7 @@ def random_arrays(entities, modalities=MODALITIES, tokens=3, width=7, seed=0):
     }
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     modalities=st.sampled_from([("image",), ("text",), ("image", "text")]),
     tokens=st.integers(1, 5),

@@ -4,7 +4,7 @@ from collections import defaultdict
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mmrns.graph.answers import HEAD, TAIL, AnswerIndex, Queries
@@ -55,14 +55,12 @@ def test_queries_of_a_triple_ask_for_one_side_and_give_the_other():
     assert (tail.anchor.item(), tail.relation.item(), tail.answer.item(), tail.direction) == (4, 1, 5, TAIL)
 
 
-@settings(deadline=None)
 @given(triples_lists, directions)
 def test_count_is_the_number_of_distinct_answers_and_zero_for_an_unknown_query(triples, direction):
     index, queries = AnswerIndex(as_tensor(triples), ENTITIES, RELATIONS), every_query(direction)
     assert index.count(index.rows(queries)).tolist() == [len(known) for known in expected_sets(triples, queries)]
 
 
-@settings(deadline=None)
 @given(triples_lists, directions)
 def test_rows_are_one_a_known_query_and_the_sentinel_for_the_others(triples, direction):
     index, queries = AnswerIndex(as_tensor(triples), ENTITIES, RELATIONS), every_query(direction)
@@ -72,7 +70,6 @@ def test_rows_are_one_a_known_query_and_the_sentinel_for_the_others(triples, dir
     assert all(row == len(index.query_keys) for row, answers in zip(rows, sets, strict=True) if not answers)
 
 
-@settings(deadline=None)
 @given(triples_lists, directions)
 def test_pairs_list_each_known_answer_once(triples, direction):
     index, queries = AnswerIndex(as_tensor(triples), ENTITIES, RELATIONS), every_query(direction)
@@ -82,7 +79,6 @@ def test_pairs_list_each_known_answer_once(triples, direction):
     assert sorted(listed) == sorted((place, answer) for place, known in enumerate(sets) for answer in known)
 
 
-@settings(deadline=None)
 @given(triples_lists, directions)
 def test_contains_is_set_membership(triples, direction):
     index, queries = AnswerIndex(as_tensor(triples), ENTITIES, RELATIONS), every_query(direction)
@@ -91,7 +87,6 @@ def test_contains_is_set_membership(triples, direction):
     assert index.contains(index.rows(queries), everyone).tolist() == expected
 
 
-@settings(deadline=None)
 @given(triples_lists, directions)
 def test_complement_enumerates_exactly_the_entities_that_are_no_answer(triples, direction):
     index, queries = AnswerIndex(as_tensor(triples), ENTITIES, RELATIONS), every_query(direction)
@@ -101,7 +96,6 @@ def test_complement_enumerates_exactly_the_entities_that_are_no_answer(triples, 
         assert index.complement(row[None], ranks[None])[0].tolist() == sorted(set(range(ENTITIES)) - known)
 
 
-@settings(deadline=None)
 @given(triples_lists.filter(bool), st.integers(1, 8), st.integers(0, 2**31))
 def test_window_gives_distinct_known_answers_and_all_of_them_when_there_are_few(triples, number, seed):
     index = AnswerIndex(as_tensor(triples), ENTITIES, RELATIONS)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mmrns.graph import check, relatedness
@@ -148,7 +148,6 @@ triples_arrays = st.lists(
 ).map(np.array)
 
 
-@settings(deadline=None)
 @given(triples_arrays, st.booleans(), st.integers(1, 8))
 def test_shares_of_relation_pairs_equal_a_plain_count_for_any_block(triples, swapped, block):
     pairs = {r: {(h, t) for h, q, t in triples.tolist() if q == r and h != t} for r in range(3)}
@@ -164,7 +163,6 @@ def test_shares_of_relation_pairs_equal_a_plain_count_for_any_block(triples, swa
     assert {(first, second): rest for first, second, *rest in found} == {k: list(v) for k, v in expected.items()}
 
 
-@settings(deadline=None)
 @given(triples_arrays, triples_arrays, st.booleans(), st.sets(st.tuples(st.just(0), st.integers(0, 2)), min_size=1))
 def test_leaks_equal_a_plain_count(queries, train, swapped, pairs):
     known = {tuple(triple) for triple in train.tolist()}

@@ -39,7 +39,7 @@ def slow_slice(train, test, number, seed):
     return chosen[:number], len(chosen)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     train=st.lists(
         st.tuples(*(st.sampled_from("abcdefg"), st.sampled_from("rst"), st.sampled_from("abcdefg"))), min_size=1

@@ -2,7 +2,7 @@ from collections import defaultdict
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mmrns.graph.statistics import CATEGORIES, answers_per_query, relation_categories
@@ -26,14 +26,12 @@ def naive(triples):
     return [(mean_sizes(heads[r].values()), mean_sizes(tails[r].values())) for r in range(RELATIONS)]
 
 
-@settings(deadline=None)
 @given(triples_lists)
 def test_answers_per_query_equals_a_plain_count(triples):
     heads, tails = answers_per_query(np.array(triples), RELATIONS)
     assert np.stack([heads, tails], axis=1) == pytest.approx(np.array(naive(triples)))
 
 
-@settings(deadline=None)
 @given(triples_lists)
 def test_categories_follow_from_the_plain_count(triples):
     expected = [f"{'N' if heads >= 1.5 else '1'}-{'N' if tails >= 1.5 else '1'}" for heads, tails in naive(triples)]

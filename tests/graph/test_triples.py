@@ -72,7 +72,7 @@ NAMES = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs", "Zl
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(triples=st.lists(st.tuples(NAMES, NAMES, NAMES), min_size=1, max_size=6))
 def test_openke_gives_what_tab_separated_names_give(tmp_path_factory, triples):
     folder = tmp_path_factory.mktemp("graphs")

@@ -22,7 +22,7 @@ def close(left, right):
     torch.testing.assert_close(left, right, rtol=1e-8, atol=1e-8)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(
     seed=st.integers(0, 10_000),
     image_tokens=st.integers(1, 6),
@@ -147,7 +147,7 @@ def test_absent_tokens_change_nothing_and_never_give_nan():
     assert all(value.isfinite().all() for value in nothing.values())
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(seed=st.integers(0, 10_000), entities=st.integers(1, 4), relations=st.integers(1, 3))
 def test_structure_gate_equals_the_equation(seed, entities, relations):
     torch.manual_seed(seed)

@@ -23,7 +23,7 @@ ENTITIES, RELATIONS = 25, 2
 KINDS = ["similarity", "score", "co-answers"]
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(seed=st.integers(0, 10_000), share=st.floats(0, 0.9), barred=st.floats(0, 1))
 def test_the_highest_are_those_of_a_sorted_row(seed, share, barred):
     generator = torch.Generator().manual_seed(seed)
@@ -35,7 +35,7 @@ def test_the_highest_are_those_of_a_sorted_row(seed, share, barred):
         assert {c for c in range(17) if marked[c]} == set(ranked[: round(share * 17)])
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 10_000), missing=st.floats(0, 1))
 def test_mean_similarity_is_over_the_modalities_that_both_have(seed, missing):
     generator = torch.Generator().manual_seed(seed)

@@ -40,7 +40,7 @@ def test_a_masked_candidate_is_never_drawn_in_a_million_draws():
     assert (valid.sum(1) == (~masked).sum(1).clamp_max(number)).all(), "what can be drawn is drawn"
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     seed=st.integers(0, 100_000),
     candidates=st.integers(1, 9),

@@ -49,7 +49,7 @@ def reference_similarities(model, sampler, queries, features, entities):
     return {name: torch.stack(values) for name, values in rows.items()}
 
 
-@settings(deadline=None, max_examples=8)
+@settings(max_examples=8)
 @given(seed=st.integers(0, 10_000), missing=st.sampled_from([0.0, 0.5]), direction=st.sampled_from([HEAD, TAIL]))
 def test_a_joint_step_equals_the_equations_in_value_and_gradient(seed, missing, direction):
     generator = torch.Generator().manual_seed(seed)
@@ -158,7 +158,7 @@ def _differentiable_distribution(similarity, answer_has, candidate_has, temperat
     return p / p.sum()
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(seed=st.integers(0, 10_000), rows=st.integers(1, 4), candidates=st.integers(1, 7), missing=st.floats(0, 1))
 def test_distribution_equals_the_equation_with_absent_modalities(seed, rows, candidates, missing):
     generator = torch.Generator().manual_seed(seed)

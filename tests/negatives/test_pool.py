@@ -8,7 +8,7 @@ from scipy.stats import chisquare
 from mmrns.negatives.pool import Pool, draw_distinct
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(total=st.integers(1, 4000), number=st.integers(1, 60), seed=st.integers(0, 1000))
 def test_pool_draws_are_distinct_sorted_and_complete(total, number, seed):
     drawn = draw_distinct(total, number, torch.Generator().manual_seed(seed))
@@ -24,7 +24,7 @@ def test_pool_draws_are_uniform_on_both_paths():
         assert chisquare(counts.numpy()).pvalue > 1e-3
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(data=st.data())
 def test_pool_lays_entities_out_once_and_finds_them_again(data):
     candidates = torch.tensor(sorted(data.draw(st.sets(st.integers(0, 30), min_size=1, max_size=12))))
