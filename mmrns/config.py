@@ -11,6 +11,9 @@ from typing import Any, Literal, cast
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic.fields import FieldInfo
 
+Device = Literal["auto", "cpu", "cuda"]
+"""--device: auto takes a GPU when there is one."""
+
 
 def _option(section: str, default: Any, explanation: str, **limits: Any) -> Any:
     return Field(default, description=explanation, json_schema_extra={"section": section}, **limits)
@@ -127,8 +130,8 @@ class Config(BaseModel):
     importance_correction: float = _option(
         "Hardness",
         0.0,
-        "share c of the correction for drawing unevenly: a negative's self-adversarial weight is divided by "
-        "(p_j / uniform)^c; 1 estimates the loss of uniform sampling",
+        "share c of the correction for drawing unevenly: a negative's weight (with --sampled-loss softmax, e^score) is "
+        "divided by (p_j / uniform)^c; 1 estimates the loss of uniform sampling",
         ge=0,
         le=1,
     )
@@ -186,6 +189,12 @@ class Config(BaseModel):
     sampled_weight: float = _option(
         "Loss", 0.0, "weight of the sampler's L_kgc + beta L_con beside 1vsall or kvsall; 0: no sampler", ge=0
     )
+    sampled_loss: Literal["self-adversarial", "softmax"] = _option(
+        "Loss",
+        "self-adversarial",
+        "L_kgc: self-adversarial, log-sigmoids of the answer and of its weighed negatives (RotatE; the equations); "
+        "softmax, the cross-entropy of the answer among all entities, estimated from its negatives (docs/sampler.md)",
+    )
     adversarial_temperature: float = _option(
         "Loss", 1.0, "alpha of the self-adversarial weights softmax(alpha * score); 0: equal weights", ge=0
     )
@@ -234,14 +243,13 @@ class Config(BaseModel):
         gt=0,
     )
     seed: int = _option("Run", 0, "seed of initialisation, batches and draws", ge=0, lt=2**32)
-    device: Literal["auto", "cpu", "cuda"] = _option(
-        "Run", "auto", "where to train; auto takes a GPU when there is one"
-    )
-    precision: Literal["auto", "no", "bf16", "fp16"] = _option(
+    device: Device = _option("Run", "auto", "where to train; auto takes a GPU when there is one")
+    precision: Literal["auto", "no", "tf32", "bf16", "fp16"] = _option(
         "Run",
         "no",
-        "mixed precision, through accelerate; auto: bf16 where the GPU or the processor has instructions for it, else "
-        "no; config.yaml keeps what it came to be",
+        "bf16, fp16: mixed precision, through accelerate; tf32: single precision whose matrix products a GPU's tensor "
+        "cores round to TF32; auto: bf16 where the GPU or the processor has instructions for it, else no; config.yaml "
+        "keeps what it came to be. Evaluation is in single precision throughout",
     )
     threads: int = _option("Run", 0, "CPU threads of torch; 0: torch's default", ge=0)
     output: str = _option("Run", "", "run folder; empty: checkpoints/<dataset>-<model>-<sampler>-<seed>")

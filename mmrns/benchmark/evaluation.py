@@ -1,6 +1,5 @@
 """What filtered ranking costs: ours, and as it is often written."""
 
-import time
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,12 +8,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mmrns.benchmark.alternation import Phases, Side
+from mmrns.benchmark.alternation import Phases, Side, clock
 from mmrns.config import Config
 from mmrns.evaluation import rank_triples
 from mmrns.graph import Dataset
 from mmrns.graph.answers import HEAD, TAIL
 from mmrns.graph.dataset import load_dataset
+from mmrns.processes import device_of
 from mmrns.scoring import KnowledgeGraphModel
 from mmrns.scoring.model import model_of
 
@@ -32,6 +32,11 @@ class RankingSide(Side):
     triples: int = 0
 
     @property
+    def device(self) -> torch.device:
+        """Where the model lies."""
+        return device_of(self.config.device)
+
+    @property
     def work(self) -> int:
         """Queries: two a triple."""
         return 2 * len(self.load()[2])
@@ -40,7 +45,7 @@ class RankingSide(Side):
         """Dataset, a model with random weights (the same for every side), and the triples to rank."""
         dataset = load_dataset(self.config.dataset)
         torch.manual_seed(self.config.seed)
-        model = model_of(self.config, len(dataset.entities), len(dataset.relations)).eval()
+        model = model_of(self.config, len(dataset.entities), len(dataset.relations)).eval().to(self.device)
         order = np.random.default_rng(self.config.seed).permutation(len(dataset.test))
         return dataset, model, dataset.test[order[: self.triples or None]]
 
@@ -59,31 +64,31 @@ class OurRanking(CheckedRanking):
     def prepare(self) -> Callable[[], Phases]:
         """Load; known answers are indexed beforehand, as one index serves a whole run."""
         dataset, model, triples = self.load()
-        known = dataset.answers()
+        known = dataset.answers().to(self.device)
         scoring = 0.0
         score_all = model.score_all
 
         def timed(*arguments: object) -> object:
             nonlocal scoring
-            started = time.perf_counter()
+            started = clock()
             scores = score_all(*arguments)  # type: ignore[arg-type]
-            scoring += time.perf_counter() - started
+            scoring += clock() - started
             return scores
 
         model.score_all = timed  # type: ignore[assignment, method-assign]
 
         def rank() -> Phases:
             nonlocal scoring
-            scoring, started = 0.0, time.perf_counter()
+            scoring, started = 0.0, clock()
             rank_triples(model, triples, known, self.config.eval_memory_mb)
-            return {"scores": scoring, "ranks": time.perf_counter() - started - scoring}
+            return {"scores": scoring, "ranks": clock() - started - scoring}
 
         return rank
 
     def ranks(self) -> NDArray[np.float64]:
         """Ours."""
         dataset, model, triples = self.load()
-        return rank_triples(model, triples, dataset.answers(), self.config.eval_memory_mb).rank
+        return rank_triples(model, triples, dataset.answers().to(self.device), self.config.eval_memory_mb).rank
 
 
 class NaiveRanking(RankingSide):

@@ -1,6 +1,5 @@
 """What features cost: our extraction beside a plain loop over the same encoders."""
 
-import time
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -10,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from mmrns.benchmark.alternation import Phases, Side
+from mmrns.benchmark.alternation import Phases, Side, clock
 from mmrns.benchmark.comparison import Comparison
 from mmrns.features.decoding import PictureError, read_picture
 from mmrns.features.extract import encoding_device
@@ -77,17 +76,17 @@ class Extraction(Side):
         forward, inside = getattr(network, method), [0.0]
 
         def timed(*given: Any, **named: Any) -> Any:
-            started = _now()
+            started = clock()
             result = forward(*given, **named)
-            inside[0] += _now() - started
+            inside[0] += clock() - started
             return result
 
         setattr(network, method, timed)
 
         def run() -> Phases:
-            inside[0], started = 0.0, _now()
+            inside[0], started = 0.0, clock()
             self.encode(encoder)
-            return {"encoder": inside[0], "rest": _now() - started - inside[0]}
+            return {"encoder": inside[0], "rest": clock() - started - inside[0]}
 
         return run
 
@@ -199,9 +198,3 @@ def equal_features(ours: Extraction, plain: Extraction) -> str:
     if difference > _TOLERANCE * largest:
         raise RuntimeError(f"features differ by up to {difference:g} (largest: {largest:g}); not the same work")
     return f"features differ by at most {difference:.2g}; the largest is {largest:.3g}"
-
-
-def _now() -> float:
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    return time.perf_counter()

@@ -95,7 +95,7 @@ class NaiveMMRNS:
         config = self.config
         anchor, relation, answer, direction = Queries.of(triples, TAIL if step % 2 else HEAD)
         if pool is None:
-            pool = torch.randperm(self.num_entities)[: config.pool_size]
+            pool = torch.randperm(self.num_entities, device=triples.device)[: config.pool_size]
         known = self.mask(anchor, relation, pool, direction)
 
         similarities = self.similarities(answer, relation, pool)
@@ -109,7 +109,7 @@ class NaiveMMRNS:
         negative = self.score(given, relations, drawn, direction)
         weights = torch.softmax(config.adversarial_temperature * negative, dim=1).detach()
         of_negative = (weights * F.logsigmoid(-negative)).sum(1)
-        of_triples = torch.tensor([self.frequency(*triple) for triple in triples.tolist()])
+        of_triples = torch.tensor([self.frequency(*triple) for triple in triples.tolist()], device=triples.device)
         of_triples = 1 / torch.sqrt(of_triples + 2 * config.subsampling_offset)
         kgc = -(of_triples * (F.logsigmoid(positive) + of_negative)).sum() / (2 * of_triples.sum())
         outside = ~(pool == answer[:, None]).any(1)
@@ -121,7 +121,7 @@ class NaiveMMRNS:
         for a, r in zip(anchor.tolist(), relation.tolist(), strict=True):
             answers = self.known.get((direction, a, r), set())
             rows.append([candidate in answers for candidate in pool.tolist()])
-        return torch.tensor(rows)
+        return torch.tensor(rows, device=pool.device)
 
     def frequency(self, head: int, relation: int, tail: int) -> float:
         """Train triples of the queries (h, r, ?) and (?, r, t)."""
@@ -200,9 +200,9 @@ class NaiveMMRNS:
     ) -> Tensor:
         """L_con: -log(sum of weighted exp(similarity) of the positives over that of the negatives), mean of all."""
         elsewhere = 1 / self.num_entities
-        negative = torch.full(known.shape, elsewhere)
+        negative = torch.full(known.shape, elsewhere, device=known.device)
         negative = negative.scatter(1, columns, weights).masked_fill(known, 0.0)
-        total = torch.zeros(())
+        total = torch.zeros((), device=known.device)
         for value in similarities.values():
             # Known answers in the pool and, where it is not among them, the answer itself, whose cosine is 1.
             above = elsewhere * ((value.exp() * known).sum(1) + math.e * outside)

@@ -22,6 +22,7 @@ from mmrns.benchmark.evaluation import CheckedRanking
 from mmrns.config import Config
 from mmrns.graph import Dataset
 from mmrns.graph.dataset import load_dataset
+from mmrns.processes import device_of
 from mmrns.scoring import KnowledgeGraphModel, ScoringFunction
 from mmrns.scoring.model import model_of
 from mmrns.scoring.pairre import PairRE
@@ -112,10 +113,11 @@ class PyKEENRanking(CheckedRanking):
         model.eval()
         evaluator = RankBasedEvaluator(filtered=True)
         splits = [torch.from_numpy(dataset.split(name)) for name in ("train", "valid", "test")]
+        batch = _BATCH if self.device.type == "cpu" else None  # on a GPU it looks for the largest that fits
 
         def evaluate() -> Any:
             return evaluator.evaluate(
-                model, torch.from_numpy(triples), batch_size=_BATCH, additional_filter_triples=splits, use_tqdm=False
+                model, torch.from_numpy(triples), batch_size=batch, additional_filter_triples=splits, use_tqdm=False
             )
 
         return evaluate, evaluator
@@ -149,7 +151,7 @@ def pykeen_model(ours: KnowledgeGraphModel, config: Config, dataset: Dataset, lo
             into.regularizer = None
             weight = into._embeddings.weight
             weight.copy_((torch.view_as_real(values) if values.is_complex() else values).reshape(weight.shape))
-    return model, factory
+    return model.to(device_of(config.device)), factory
 
 
 def _rotate_by_sum() -> Any:

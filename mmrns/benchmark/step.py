@@ -2,14 +2,13 @@
 
 import itertools
 import statistics
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from mmrns.benchmark.alternation import Phases, Side, alternate
+from mmrns.benchmark.alternation import Phases, Side, alternate, clock
 from mmrns.config import Config
 from mmrns.features import FeatureStore
 from mmrns.features.mapped import Tokens
@@ -94,23 +93,18 @@ class Stepper:
         """Take one step; returns the seconds of its phases."""
         self.done += 1
         self._drawing = 0.0
-        marks = [self._now()]
+        marks = [clock()]
         rows = self.batches.rows(self.done).to(self.device)
         self.generator.manual_seed(derived_seed(self.config.seed, self.done, 0, 1))
         loss = self.objective(self.triples[rows], self.done, self.generator, False).loss
-        marks.append(self._now())
+        marks.append(clock())
         loss.backward()
-        marks.append(self._now())
+        marks.append(clock())
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        marks.append(self._now())
+        marks.append(clock())
         forward, backward, update = (later - earlier for earlier, later in itertools.pairwise(marks))
         return {"draw": self._drawing, "loss": forward - self._drawing, "backward": backward, "update": update}
-
-    def _now(self) -> float:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize()
-        return time.perf_counter()
 
     def _time_draws(self) -> None:
         sampler = self.objective.sampler
@@ -119,9 +113,9 @@ class Stepper:
             return
 
         def timed(*arguments: object) -> object:
-            started = self._now()
+            started = clock()
             drawn = draw(*arguments)
-            self._drawing += self._now() - started
+            self._drawing += clock() - started
             return drawn
 
         sampler.draw = timed  # type: ignore[assignment]

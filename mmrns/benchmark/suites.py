@@ -13,7 +13,7 @@ from mmrns.benchmark.evaluation import CheckedRanking, NaiveRanking, OurRanking,
 from mmrns.benchmark.naive import NaiveStep
 from mmrns.benchmark.pykeen_peer import PyKEENRanking, PyKEENStep
 from mmrns.benchmark.step import OurStep
-from mmrns.config import Config
+from mmrns.config import Config, Device
 
 # BEiT's patch tokens and SBERT's sentences as the authors published them.
 _FEATURES = {"image": (24, 383), "text": (4, 384)}
@@ -62,11 +62,12 @@ SIZES = {
 }
 
 
-def step_comparisons(size: Size, dataset: str, seed: int = 0) -> list[Comparison]:
+def step_comparisons(size: Size, dataset: str, device: Device = "cpu", seed: int = 0) -> list[Comparison]:
     """MMRNS against its naive transcription and against uniform sampling; uniform sampling against PyKEEN."""
+    configured = partial(_config, dataset, device, seed)
     result = []
     for batch in size.naive_batches:
-        config = _config(dataset, "rotate", "mmrns", batch, _NEGATIVES, seed, pool_size=size.pool_size)
+        config = configured("rotate", "mmrns", batch, _NEGATIVES, pool_size=size.pool_size)
         naive = NaiveStep(config, _FEATURES)
         in_pieces = batch > naive.rows_at_once
         # What naive does depends on no batch's relations, so it serves both of ours.
@@ -82,9 +83,9 @@ def step_comparisons(size: Size, dataset: str, seed: int = 0) -> list[Comparison
                 also={f"{title}, {_GROUP} triples of a relation together": (GROUPED, "naive")},
             )
         )
-    mmrns = _config(dataset, "rotate", "mmrns", size.batch_size, _NEGATIVES, seed, pool_size=size.pool_size)
-    uniform = _config(dataset, "rotate", "uniform", size.batch_size, size.negatives, seed)
-    as_few = _config(dataset, "rotate", "uniform", size.batch_size, _NEGATIVES, seed)
+    mmrns = configured("rotate", "mmrns", size.batch_size, _NEGATIVES, pool_size=size.pool_size)
+    uniform = configured("rotate", "uniform", size.batch_size, size.negatives)
+    as_few = configured("rotate", "uniform", size.batch_size, _NEGATIVES)
     title = (
         f"MMRNS step (n {_NEGATIVES}, pool {size.pool_size}) beside uniform sampling (n {size.negatives}), "
         f"RotatE, batch {size.batch_size}"
@@ -101,11 +102,11 @@ def step_comparisons(size: Size, dataset: str, seed: int = 0) -> list[Comparison
     )
     by_score = {
         f"by score, pool {pool}": OurStep(
-            _config(dataset, "rotate", "mmrns", size.batch_size, _FEW, seed, pool_size=pool, **_BY_SCORE)
+            configured("rotate", "mmrns", size.batch_size, _FEW, pool_size=pool, **_BY_SCORE)
         )
         for pool in size.score_pools
     }
-    few = _config(dataset, "rotate", "uniform", size.batch_size, _FEW, seed)
+    few = configured("rotate", "uniform", size.batch_size, _FEW)
     result.append(
         Comparison(
             f"Draws by score (n {_FEW}) beside uniform sampling (n {size.negatives}), RotatE, batch {size.batch_size}",
@@ -115,7 +116,7 @@ def step_comparisons(size: Size, dataset: str, seed: int = 0) -> list[Comparison
         )
     )
     for model in size.models if pykeen_peer.available() else ():
-        config = _config(dataset, model, "uniform", size.batch_size, size.negatives, seed)
+        config = configured(model, "uniform", size.batch_size, size.negatives)
         result.append(
             Comparison(
                 f"Uniform step, {model}, batch {size.batch_size}, n {size.negatives}",
@@ -127,11 +128,11 @@ def step_comparisons(size: Size, dataset: str, seed: int = 0) -> list[Comparison
     return result
 
 
-def evaluation_comparisons(size: Size, dataset: str, seed: int = 0) -> list[Comparison]:
+def evaluation_comparisons(size: Size, dataset: str, device: Device = "cpu", seed: int = 0) -> list[Comparison]:
     """Our ranking against PyKEEN's evaluator, whose ranks must be equal, and against a query at a time."""
     result = []
     for model in size.models:
-        config = evaluation_config(size, dataset, model, seed)
+        config = evaluation_config(size, dataset, model, device, seed)
         ours = OurRanking(config, size.triples)
         sides: dict[str, RankingSide] = {"ours": ours}
         check = None
@@ -146,9 +147,9 @@ def evaluation_comparisons(size: Size, dataset: str, seed: int = 0) -> list[Comp
     return result
 
 
-def evaluation_config(size: Size, dataset: str, model: str, seed: int = 0) -> Config:
+def evaluation_config(size: Size, dataset: str, model: str, device: Device = "cpu", seed: int = 0) -> Config:
     """The model whose ranking is timed."""
-    return _config(dataset, model, "uniform", size.batch_size, size.negatives, seed)
+    return _config(dataset, device, seed, model, "uniform", size.batch_size, size.negatives)
 
 
 def equal_ranks(ours: CheckedRanking, theirs: CheckedRanking) -> str:
@@ -174,11 +175,12 @@ def _grouped(config: Config) -> OurStep:
 
 def _config(
     dataset: str,
+    device: Device,
+    seed: int,
     model: str,
     sampler: str,
     batch_size: int,
     negatives: int,
-    seed: int,
     pool_size: int = 0,
     **options: Any,
 ) -> Config:
@@ -191,7 +193,7 @@ def _config(
         batch_size=batch_size,
         num_negatives=negatives,
         pool_size=pool_size,
-        device="cpu",
+        device=device,
         seed=seed,
         steps=100_000,
         validation="published",

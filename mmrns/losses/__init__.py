@@ -2,7 +2,7 @@
 
 from mmrns.losses.all_entities import binary_cross_entropy_all, cross_entropy_all
 from mmrns.losses.contrastive import contrastive_loss
-from mmrns.losses.link_prediction import kgc_loss, self_adversarial_weights
+from mmrns.losses.link_prediction import kgc_loss, sampled_softmax_loss, self_adversarial_weights
 from mmrns.losses.metric_learning import (
     infonce_loss,
     margin_loss,
@@ -20,6 +20,7 @@ __all__ = [
     "infonce_loss",
     "kgc_loss",
     "margin_loss",
+    "sampled_softmax_loss",
     "self_adversarial_weights",
     "self_supervised_loss",
     "supcon_loss",

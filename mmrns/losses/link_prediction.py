@@ -41,3 +41,33 @@ def kgc_loss(positive: Tensor, negative: Tensor, negative_weights: Tensor, tripl
     of_positive = F.logsigmoid(positive)
     of_negative = (negative_weights * F.logsigmoid(-negative)).sum(1)
     return -(triple_weights * (of_positive + of_negative)).sum() / (2 * triple_weights.sum())
+
+
+def sampled_softmax_loss(
+    positive: Tensor,
+    negative: Tensor,
+    others: Tensor,
+    triple_weights: Tensor,
+    valid: Tensor | None = None,
+    correction: Tensor | None = None,
+) -> Tensor:
+    """Mean over triples of -log( exp(positive) / (exp(positive) + M / n sum_i exp(negative_i - c_i)) ).
+
+    The cross-entropy of the answer among itself and the M entities that are no known answers of its query, whose part
+    of the sum is estimated from n draws (sampled softmax: Bengio & Senecal, IEEE Trans. Neural Networks 2008).
+
+    Args:
+        positive: (B,) scores of the true triples.
+        negative: (B, n) scores of their negatives.
+        others: (B,) how many entities are no known answers, M.
+        triple_weights: (B,) subsampling weights; the mean is weighted by them.
+        valid: (B, n) bool; False marks a place where no negative could be drawn, which does not count in n.
+        correction: (B, n) c, log of how much more often than by a uniform draw each was drawn. None: 0.
+    """
+    drawn = negative.shape[1] if valid is None else valid.sum(1).clamp_min(1)
+    logits = negative if correction is None else negative - correction
+    logits = logits + (others.clamp_min(1) / drawn).to(negative.dtype).log()[:, None]
+    if valid is not None:
+        logits = logits.masked_fill(~valid, -torch.inf)
+    of_triples = torch.logsumexp(torch.cat([positive[:, None], logits], dim=1), dim=1) - positive
+    return (triple_weights * of_triples).sum() / triple_weights.sum()

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from mmrns.config import Config
 from mmrns.graph import Dataset
 from mmrns.graph.answers import HEAD, TAIL, AnswerIndex, Queries
-from mmrns.losses import binary_cross_entropy_all, cross_entropy_all, kgc_loss, self_adversarial_weights
+from mmrns.losses import binary_cross_entropy_all, cross_entropy_all
 from mmrns.negatives import Negatives, NegativeSampler
 from mmrns.scoring import KnowledgeGraphModel
 from mmrns.training.base import Objective, StepResult, false_negative_rate
@@ -126,9 +126,6 @@ class AllEntitiesObjective(Objective):
         negatives = self.sampler.draw(queries, self.model, step, generator, measure)
         if measure and self.held_out is not None:
             negatives.metrics["false_negative_rate"] = false_negative_rate(self.held_out, queries, negatives)
-        positive, negative = self.model.score_drawn(queries, negatives.ids, negatives.vectors, negatives.given)
-        temperature = self.config.adversarial_temperature
-        weights = self_adversarial_weights(negative, temperature, negatives.valid, negatives.correction)
-        kgc = kgc_loss(positive, negative, weights, torch.ones_like(positive))
-        scale = self.config.sampled_weight * len(rows)
-        return negatives, scale * (kgc + self.sampler.loss(negatives, weights))
+        known = self.train_answers.count(rows)
+        kgc, own, _ = self.of_drawn(queries, negatives, known, torch.ones_like(known))
+        return negatives, self.config.sampled_weight * len(rows) * (kgc + own)

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from mmrns.config import Config
 from mmrns.graph import Dataset
 from mmrns.graph.answers import AnswerIndex, Queries
-from mmrns.losses import PENALTIES
-from mmrns.negatives import Negatives
+from mmrns.losses import PENALTIES, kgc_loss, sampled_softmax_loss, self_adversarial_weights
+from mmrns.negatives import Negatives, NegativeSampler
 from mmrns.scoring import KnowledgeGraphModel
 
 
@@ -36,11 +36,13 @@ class Objective(nn.Module, ABC):
         config: of the run.
         model: what is being trained.
         sampler: its negatives; an empty module for an objective without any.
+        train_answers: what train lists.
     """
 
     config: Config
     model: KnowledgeGraphModel
     sampler: nn.Module
+    train_answers: AnswerIndex
 
     @abstractmethod
     def examples(self, dataset: Dataset) -> Tensor:
@@ -56,6 +58,34 @@ class Objective(nn.Module, ABC):
             generator: the only source of randomness, on the examples' device.
             measure: fill the result's metrics.
         """
+
+    def of_drawn(
+        self, queries: Queries, negatives: Negatives, known: Tensor, triple_weights: Tensor
+    ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """L_kgc of the answers of B queries and the negatives drawn for them, the sampler's own loss, mean scores.
+
+        Args:
+            queries: with their answers.
+            negatives: what the sampler drew for them.
+            known: (B,) how many answers train lists for each.
+            triple_weights: (B,) subsampling weights.
+        """
+        config = self.config
+        positive, negative = self.model.score_drawn(queries, negatives.ids, negatives.vectors, negatives.given)
+        weights = self_adversarial_weights(
+            negative, config.adversarial_temperature, negatives.valid, negatives.correction
+        )
+        triple_weights = triple_weights.to(positive.dtype)
+        if config.sampled_loss == "softmax":
+            others = self.train_answers.num_entities - known
+            kgc = sampled_softmax_loss(
+                positive, negative, others, triple_weights, negatives.valid, negatives.correction
+            )
+        else:
+            kgc = kgc_loss(positive, negative, weights, triple_weights)
+        assert isinstance(self.sampler, NegativeSampler)
+        means = {"score/positive": positive.detach().mean(), "score/negative": negative.detach().mean()}
+        return kgc, self.sampler.loss(negatives, weights), means
 
     def penalty(self, anchor: Tensor, relation: Tensor, answer: Tensor, direction: int) -> Tensor:
         """--regularization times --regularizer of the vectors of triples as posed, (K, width) each, summed."""

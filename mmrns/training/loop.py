@@ -33,7 +33,7 @@ from mmrns.training.batches import Batches, derived_seed, total_steps
 from mmrns.training.history import History
 from mmrns.training.objective import build_objective
 from mmrns.training.optimizer import build_optimizer, build_schedule, clip_gradients, gradient_values, sparse_table
-from mmrns.training.precision import settle_precision
+from mmrns.training.precision import autocast_to, products_of, settle_precision
 from mmrns.training.run_folder import RunFolder
 from mmrns.training.state import Progress, load_state, save_state
 
@@ -69,7 +69,7 @@ def train(
         AcceleratorState._reset_state(reset_partial_state=True)
     accelerator = Accelerator(
         cpu=on_cpu(config.device),
-        mixed_precision=config.precision,
+        mixed_precision=autocast_to(config),
         # Parameters may go unused, e.g. attention over a modality left out by --modalities.
         # Buffers are features, which are the same everywhere.
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True, broadcast_buffers=False)],
@@ -144,9 +144,10 @@ def train(
             generator.manual_seed(derived_seed(config.seed, step, together.index, 1))
             if together.number > 1:  # what is random beside them, such as dropout, must differ between processes too
                 set_seed(derived_seed(config.seed, step, together.index, 4) % 2**32)
-            result = objective(examples[rows.to(device)], step, generator, measure)
-            # Gradients are averaged over processes: this makes theirs the batch's where shares differ by a row.
-            accelerator.backward(result.loss * (len(rows) * together.number / config.batch_size))
+            with products_of(config):
+                result = objective(examples[rows.to(device)], step, generator, measure)
+                # Gradients are averaged over processes: this makes theirs the batch's where shares differ by a row.
+                accelerator.backward(result.loss * (len(rows) * together.number / config.batch_size))
             norms = _gradient_norms(plain) if measure and log else {}
             if config.clip_gradient:
                 accelerator.unscale_gradients()

@@ -1,5 +1,7 @@
 """Mixed precision, decided for the machine that trains."""
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -25,3 +27,25 @@ def settle_precision(config: Config) -> Config:
     else:
         has_it = torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
     return config.model_copy(update={"precision": "bf16" if has_it else "no"})
+
+
+def autocast_to(config: Config) -> str:
+    """What accelerate is to cast to: --precision, but for tf32, which casts nothing."""
+    return "no" if config.precision == "tf32" else config.precision
+
+
+@contextlib.contextmanager
+def products_of(config: Config) -> Iterator[None]:
+    """With --precision tf32, let a GPU round what matrix products multiply to TF32, 10 bits of mantissa, and restore.
+
+    Sums stay in single precision. On a CPU it changes nothing.
+    """
+    if config.precision != "tf32":
+        yield
+        return
+    before = torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = True
+    try:
+        yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = before

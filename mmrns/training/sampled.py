@@ -6,7 +6,6 @@ from torch import Tensor
 from mmrns.config import Config
 from mmrns.graph import Dataset
 from mmrns.graph.answers import HEAD, TAIL, AnswerIndex, Queries
-from mmrns.losses import kgc_loss, self_adversarial_weights
 from mmrns.negatives import NegativeSampler
 from mmrns.scoring import KnowledgeGraphModel
 from mmrns.training.base import Objective, StepResult, false_negative_rate
@@ -41,30 +40,29 @@ class SampledObjective(Objective):
         """Loss of (B, 3) train triples at `step` (from 1)."""
         queries = Queries.of(triples, TAIL if step % 2 else HEAD)
         negatives = self.sampler.draw(queries, self.model, step, generator, measure)
-        positive, negative = self.model.score_drawn(queries, negatives.ids, negatives.vectors, negatives.given)
-        temperature = self.config.adversarial_temperature
-        weights = self_adversarial_weights(negative, temperature, negatives.valid, negatives.correction)
-        kgc = kgc_loss(positive, negative, weights, self._triple_weights(triples, positive))
-        own = self.sampler.loss(negatives, weights)
+        known = self._known(triples)
+        kgc, own, scores = self.of_drawn(queries, negatives, known[queries.direction], self._triple_weights(known))
         loss = kgc + own
         if self.config.regularization:
             loss = loss + self._mean_penalty(triples)
         if not measure:
             return StepResult(loss)
         with torch.no_grad():
-            metrics = {"loss": loss, "loss/kgc": kgc, "loss/sampler": own, **negatives.metrics}
-            metrics["score/positive"], metrics["score/negative"] = positive.mean(), negative.mean()
+            metrics = {"loss": loss, "loss/kgc": kgc, "loss/sampler": own, **negatives.metrics, **scores}
             metrics["false_negative_rate"] = false_negative_rate(self.held_out, queries, negatives)
         return StepResult(loss, {name: value.detach() for name, value in metrics.items()})
 
-    def _triple_weights(self, triples: Tensor, like: Tensor) -> Tensor:
-        """RotatE's subsampling weights: 1 / sqrt(frequency of (h, r, .) + frequency of (., r, t) + 2 offset)."""
-        if not self.config.subsampling:
-            return torch.ones_like(like)
+    def _known(self, triples: Tensor) -> list[Tensor]:
+        """How many answers train lists for (., r, t) and for (h, r, .) of each triple, by direction: (B,) and (B,)."""
         answers = self.train_answers
-        of_heads, of_tails = (answers.count(answers.rows(Queries.of(triples, d))) for d in (HEAD, TAIL))
-        frequency = of_heads + of_tails
-        return (frequency + 2 * self.config.subsampling_offset).to(like.dtype).rsqrt()
+        return [answers.count(answers.rows(Queries.of(triples, direction))) for direction in (HEAD, TAIL)]
+
+    def _triple_weights(self, known: list[Tensor]) -> Tensor:
+        """RotatE's subsampling weights: 1 / sqrt(frequency of (., r, t) + frequency of (h, r, .) + 2 offset)."""
+        frequency, dtype = known[HEAD] + known[TAIL], self.model.relations.weight.dtype
+        if not self.config.subsampling:
+            return torch.ones_like(frequency, dtype=dtype)
+        return (frequency + 2 * self.config.subsampling_offset).to(dtype).rsqrt()
 
     def _mean_penalty(self, triples: Tensor) -> Tensor:
         """Mean over the batch of the regulariser."""

@@ -125,7 +125,7 @@ def test_a_joint_step_equals_the_equations_in_value_and_gradient(seed, missing, 
                 terms.append(reference.contrastive(positives, negatives))
         if terms:
             l_con = l_con + sum(terms) / len(terms)
-    triple_weights = objective._triple_weights(batch, torch.stack(positive))
+    triple_weights = objective._triple_weights(objective._known(batch))
     l_kgc = reference.kgc(torch.stack(positive), torch.stack(negative), config.adversarial_temperature, triple_weights)
     expected_loss = l_kgc + config.contrastive_weight * l_con / len(batch)
     expected = torch.autograd.grad(expected_loss, parameters, allow_unused=True)

@@ -8,7 +8,7 @@ import torch
 from mmrns import load_dataset
 from mmrns.config import Config
 from mmrns.graph.answers import HEAD, TAIL, Queries
-from mmrns.losses import self_adversarial_weights
+from mmrns.losses import sampled_softmax_loss, self_adversarial_weights
 from mmrns.negatives.base import SamplerContext, build_sampler
 from mmrns.scoring import build_model
 from mmrns.training.sampled import SampledObjective
@@ -44,14 +44,14 @@ def test_subsampling_weights_are_those_of_a_plain_count(make, offset):
     triples = {tuple(triple) for triple in objective.dataset.train.tolist()}
     tails, heads = Counter((h, r) for h, r, _ in triples), Counter((r, t) for _, r, t in triples)
     expected = [(tails[h, r] + offset + heads[r, t] + offset) ** -0.5 for h, r, t in objective.triples.tolist()]
-    found = objective._triple_weights(objective.triples, torch.zeros(40, dtype=torch.float64))
+    found = objective._triple_weights(objective._known(objective.triples))
     torch.testing.assert_close(found, torch.tensor(expected, dtype=torch.float64), rtol=1e-12, atol=0)
     assert len(set(expected)) > 1
 
 
 def test_without_subsampling_every_triple_weighs_one(make):
     objective = make(subsampling=False)
-    assert objective._triple_weights(objective.triples, torch.zeros(40)).tolist() == [1.0] * 40
+    assert objective._triple_weights(objective._known(objective.triples)).tolist() == [1.0] * 40
 
 
 @pytest.mark.parametrize("sampler", ["uniform", "mmrns"])
@@ -64,7 +64,7 @@ def test_the_loss_is_the_equation_over_what_was_drawn(make, sampler, step, direc
     with torch.no_grad():
         scores = objective.model.score_all(queries.anchor, queries.relation, direction)
         positive, negative = scores.gather(1, queries.answer[:, None])[:, 0], scores.gather(1, drawn.ids)
-        weights = objective._triple_weights(objective.triples, positive)
+        weights = objective._triple_weights(objective._known(objective.triples))
         expected = reference.kgc(positive, negative, 0.5, weights)
         expected = expected + objective.sampler.loss(drawn, self_adversarial_weights(negative, 0.5, drawn.valid))
         table, relations = objective.model.entities.table, objective.model.relations.weight
@@ -73,6 +73,31 @@ def test_the_loss_is_the_equation_over_what_was_drawn(make, sampler, step, direc
         expected = expected + 0.01 * cubes / 40
     torch.testing.assert_close(result.loss.detach(), expected, rtol=1e-8, atol=1e-8)
     assert result.metrics == {}
+
+
+@pytest.mark.parametrize("step", [1, 2])
+def test_softmax_over_what_was_drawn_knows_how_many_entities_each_stands_for(make, step):
+    objective = make(sampled_loss="softmax", sampler="mmrns", modalities="score", importance_correction=1)
+    result = objective(objective.triples, step, generator(), False)
+    queries = Queries.of(objective.triples, TAIL if step % 2 else HEAD)
+    drawn = objective.sampler.draw(queries, objective.model, step, generator(), False)
+    known = {(a, r): set() for a, r in zip(queries.anchor.tolist(), queries.relation.tolist(), strict=True)}
+    for h, r, t in objective.dataset.train.tolist():
+        anchor, answer = (h, t) if step % 2 else (t, h)
+        known.get((anchor, r), set()).add(answer)
+    others = [
+        len(objective.dataset.entities) - len(known[a, r])
+        for a, r in zip(queries.anchor.tolist(), queries.relation.tolist(), strict=True)
+    ]
+    with torch.no_grad():
+        scores = objective.model.score_all(queries.anchor, queries.relation, queries.direction)
+        positive, negative = scores.gather(1, queries.answer[:, None])[:, 0], scores.gather(1, drawn.ids)
+        weights = objective._triple_weights(objective._known(objective.triples))
+        expected = sampled_softmax_loss(
+            positive, negative, torch.tensor(others), weights, drawn.valid, drawn.correction
+        )
+    own = objective.sampler.loss(drawn, self_adversarial_weights(negative, 1.0, drawn.valid, drawn.correction))
+    torch.testing.assert_close(result.loss.detach(), expected + own.detach(), rtol=1e-8, atol=1e-8)
 
 
 @pytest.mark.parametrize("sampler", ["uniform", "mmrns"])

