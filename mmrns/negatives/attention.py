@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmrns.negatives.projection import project_tokens
+from mmrns.negatives.similarity import widened
 
 
 @dataclass
@@ -75,14 +76,9 @@ class GuidedBranches(nn.Module):
         (keys, count), width = self.shape, tokens.values.shape[2]
         norm, entities, relations = self.norm_guided, len(tokens.values), len(gates)
         centred = tokens.values - tokens.values.mean(2, keepdim=True)
-        gram = centred @ centred.transpose(1, 2) / width
-
-        # Variance, one matrix product a slot: <g_k g_kᵀ, (M_k M_kᵀ) * G>.
-        of_gates = (gates[:, :, :, None] * gates[:, :, None, :]).flatten(2).transpose(0, 1)  # (K, R, V V)
-        slots = tokens.affinity.transpose(0, 1)  # (K, N, V)
-        of_entities = (slots[:, :, :, None] * slots[:, :, None, :] * gram).flatten(2)  # (K, N, V V)
-        variance = of_entities @ of_gates.transpose(1, 2)  # (K, N, R)
-        scale = torch.rsqrt(variance.clamp_min(0) + norm.eps).permute(1, 2, 0)  # (N, R, K)
+        # Differences of products, whose inverse root has a steep gradient: half precision has neither digits nor range.
+        with torch.autocast(centred.device.type, enabled=False):
+            scale = self._scale(*(widened(part) for part in (centred, tokens.affinity, gates)))
 
         by_slot = self.output.weight.unflatten(1, (keys, width))  # (a, K, a)
         weighted = by_slot * norm.weight
@@ -92,6 +88,22 @@ class GuidedBranches(nn.Module):
         guided = coefficients.view(entities, relations, keys * count) @ projected
         constant = by_slot.sum(1) @ norm.bias
         return (guided + (tokens.free + constant)[:, None]).transpose(0, 1)
+
+    def _scale(self, centred: Tensor, affinity: Tensor, gates: Tensor) -> Tensor:
+        """1 over the standard deviation of each slot of the guided branch: (N, R, K).
+
+        Args:
+            centred: (N, V, a) values less their mean over channels.
+            affinity: (N, K, V).
+            gates: (R, K, V).
+        """
+        gram = centred @ centred.transpose(1, 2) / centred.shape[2]
+        # Variance, one matrix product a slot: <g_k g_kᵀ, (M_k M_kᵀ) * G>.
+        of_gates = (gates[:, :, :, None] * gates[:, :, None, :]).flatten(2).transpose(0, 1)  # (K, R, V V)
+        slots = affinity.transpose(0, 1)  # (K, N, V)
+        of_entities = (slots[:, :, :, None] * slots[:, :, None, :] * gram).flatten(2)  # (K, N, V V)
+        variance = of_entities @ of_gates.transpose(1, 2)  # (K, N, R)
+        return torch.rsqrt(variance.clamp_min(0) + self.norm_guided.eps).permute(1, 2, 0)
 
 
 class CrossModalAttention(nn.Module):

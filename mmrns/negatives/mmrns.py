@@ -38,6 +38,7 @@ from mmrns.negatives.similarity import (
     sampling_distribution,
     spread,
     standardised,
+    widened,
 )
 from mmrns.negatives.uniform import uniform_draws
 from mmrns.scoring import KnowledgeGraphModel
@@ -116,7 +117,7 @@ class MMRNS(NegativeSampler):
         known = known_columns(answers, rows, pool)
         if SCORE in config.modalities.split(","):
             with torch.no_grad():
-                scores = standardised(model.score_shared(queries, vectors[: pool.size]))
+                scores = standardised(widened(model.score_shared(queries, vectors[: pool.size])))
             similarities.to_candidates[SCORE] = scores
             similarities.present[SCORE] = torch.ones(len(pool.rows), dtype=torch.bool, device=scores.device)
         guarded = self._guarded(queries, model, pool, vectors, similarities, known)
@@ -211,8 +212,8 @@ class MMRNS(NegativeSampler):
         by_blocks = not (vectors.is_cuda or torch.is_autocast_enabled("cpu"))
 
         def keep(name: str, positives: Tensor, to_candidates: Tensor, present: Tensor) -> None:
-            result.to_candidates[name] = to_candidates
-            result.to_positives[name] = cosine(positives[:, :1], positives, epsilon)
+            result.to_candidates[name] = widened(to_candidates)
+            result.to_positives[name] = widened(cosine(positives[:, :1], positives, epsilon))
             result.present[name], result.answers[name] = present, positives[:, 0]
 
         def compare(name: str, crossed: Tensor, paired: Tensor, present: Tensor, squares: Tensor | None = None) -> None:

@@ -179,3 +179,8 @@ def standardised(values: Tensor) -> Tensor:
     """Each row (B, P) less its mean, over its standard deviation; 0 where a row is constant."""
     centred = values - values.mean(1, keepdim=True)
     return centred / (_norm(centred)[:, None] / centred.shape[1] ** 0.5 + torch.finfo(values.dtype).eps)
+
+
+def widened(values: Tensor) -> Tensor:
+    """In single precision at least: in half, a draw's noise has too few digits, and what is masked too small a range."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
