@@ -182,5 +182,5 @@ def standardised(values: Tensor) -> Tensor:
 
 
 def widened(values: Tensor) -> Tensor:
-    """In single precision at least: in half, a draw's noise has too few digits, and what is masked too small a range."""
+    """In single precision at least: half has too few digits for a draw's noise, and too small a range for masks."""
     return values.to(torch.promote_types(values.dtype, torch.float32))
