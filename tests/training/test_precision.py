@@ -5,6 +5,8 @@ import torch
 
 from mmrns.config import Config
 from mmrns.experiments.cells import differences
+from mmrns.training import loop
+from mmrns.training.all_entities import AllEntitiesObjective
 from mmrns.training.loop import train
 from mmrns.training.precision import settle_precision
 from mmrns.training.run_folder import RunFolder
@@ -38,6 +40,21 @@ def test_auto_is_bf16_where_the_processor_has_it(capable, capabilities, expected
 def test_a_precision_that_is_given_stays(capable, precision):
     capable()
     assert settle_precision(Config(precision=precision, device="cpu")).precision == precision
+
+
+def test_tf32_is_for_the_products_of_steps_alone_and_changes_nothing_on_a_cpu(tiny_graph, tmp_path, monkeypatch):
+    options = {"dataset": str(tiny_graph), "device": "cpu", "model": "complex", "objective": "1vsall", "dim": 8,
+               "steps": 3, "batch_size": 8, "valid_every": 1}  # fmt: skip
+    before, inside = torch.backends.cuda.matmul.allow_tf32, []
+    allowed = lambda: torch.backends.cuda.matmul.allow_tf32  # noqa: E731
+    forward, rank = AllEntitiesObjective.forward, loop.rank_triples
+    monkeypatch.setattr(AllEntitiesObjective, "forward", lambda *a: inside.append(allowed()) or forward(*a))
+    monkeypatch.setattr(loop, "rank_triples", lambda *a, **k: inside.append(("rank", allowed())) or rank(*a, **k))
+    runs = {name: train(Config(**options, precision=name, output=str(tmp_path / name))) for name in ("no", "tf32")}
+    assert inside[:6] == [before, ("rank", before)] * 3
+    assert inside[6:] == [True, ("rank", before)] * 3
+    assert allowed() == before
+    assert runs["no"]["test"] == runs["tf32"]["test"]
 
 
 @pytest.mark.parametrize("has_it", [True, False])
