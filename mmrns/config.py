@@ -78,13 +78,22 @@ class Config(BaseModel):
         "MMRNS",
         "image,text,structure",
         "which similarities the sampler uses, comma-separated, of image, text, structure; score adds the model's own "
-        "score of the candidate for the query, standardised over the pool",
+        "score of the candidate for the query (--score-scale)",
     )
     attention_width: int = _option("MMRNS", 50, "width a of the cross-modal attention (KCA) and its outputs", gt=0)
     structure_hidden: int = _option("MMRNS", 100, "hidden width of the MLP that gates the structure embedding", gt=0)
     leaky_slope: float = _option("MMRNS", 0.1, "negative slope of KCA's LeakyReLU", ge=0)
     exploration: float = _option(
         "MMRNS", 10.0, "initial exploration temperature epsilon_0; anneals as epsilon_0 / (1 + log(step))", gt=0
+    )
+    exploration_schedule: Literal["log", "constant"] = _option(
+        "MMRNS", "log", "how epsilon falls: log, as published, or constant, not at all"
+    )
+    score_scale: Literal["standardised", "raw"] = _option(
+        "MMRNS",
+        "standardised",
+        "the likeness `score`: standardised over the pool, or raw, so that --modalities score, --exploration 1 and "
+        "--exploration-schedule constant draw in proportion to e^score",
     )
     similarity: Literal["cosine", "centred", "standardised"] = _option(
         "MMRNS",
@@ -134,6 +143,12 @@ class Config(BaseModel):
         "divided by (p_j / uniform)^c; 1 estimates the loss of uniform sampling",
         ge=0,
         le=1,
+    )
+    correction_for: Literal["draw", "inclusion"] = _option(
+        "Hardness",
+        "draw",
+        "how often a candidate counts as drawn there: draw, as in a single draw, p_j; inclusion, as in n draws without "
+        "replacement, which take likely ones once and not n p_j times (docs/sampler.md)",
     )
     guard: Literal["none", "similarity", "score", "co-answers"] = _option(
         "Hardness",

@@ -20,9 +20,9 @@ _LOWEST, _HIGHEST, _HALVINGS = 1e-3, 1e2, 14
 _ROWS = 32
 
 
-def exploration_temperature(initial: float, step: int) -> float:
-    """The published schedule: epsilon = epsilon_0 / (1 + log(step)), step from 1."""
-    return initial / (1.0 + math.log(step))
+def exploration_temperature(initial: float, step: int, schedule: str = "log") -> float:
+    """The published schedule, epsilon = epsilon_0 / (1 + log(step)), step from 1; or epsilon_0 where it is constant."""
+    return initial if schedule == "constant" else initial / (1.0 + math.log(step))
 
 
 def entropy_target(config: Config, progress: float) -> float:

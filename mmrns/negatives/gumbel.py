@@ -27,6 +27,23 @@ def gumbel_top_k(log_p: Tensor, number: int, generator: torch.Generator) -> tupl
     return perturbed, perturbed.detach().topk(number, dim=1).indices
 
 
+def inclusion(log_p: Tensor, perturbed: Tensor, drawn: Tensor) -> Tensor:
+    """log of the probability that each drawn candidate is among those drawn, given the threshold: (B, n).
+
+    The threshold k is the largest perturbed logit that was not drawn. A candidate is drawn when its own exceeds it:
+    q_j = 1 - exp(-exp(log p_j - k)). Sums weighed by 1 / q_j estimate those over all candidates without bias (Kool et
+    al., ICML 2019, section 4.2; priority sampling, Duffield et al., JACM 2007). Weights 1 / (n p_j), those of draws with
+    replacement, are right for p_j far below 1 / n alone.
+
+    Args:
+        log_p: (B, P) what was perturbed, -inf for a candidate that must not be drawn.
+        perturbed, drawn: of `gumbel_top_k`.
+    """
+    threshold = perturbed.scatter(1, drawn, -torch.inf).amax(1, keepdim=True)
+    above = (log_p.gather(1, drawn) - threshold).clamp_max(torch.finfo(log_p.dtype).max)  # inf: all that could be drawn
+    return (-above.exp()).expm1().neg().log()
+
+
 def straight_through(perturbed: Tensor, drawn: Tensor, vectors: Tensor, temperature: float, sign: float) -> Tensor:
     """Vectors of the drawn candidates: exact forward, relaxed backward, without a (B, n, P) one-hot.
 

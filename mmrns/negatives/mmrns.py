@@ -29,7 +29,7 @@ from mmrns.negatives.exploration import (
 from mmrns.negatives.gated import gated_cosine
 from mmrns.negatives.guard import CoAnswers, highest, known_columns, log_of, mean_similarity
 from mmrns.negatives.guided import crossed_by_blocks
-from mmrns.negatives.gumbel import gumbel_top_k, straight_through
+from mmrns.negatives.gumbel import gumbel_top_k, inclusion, straight_through
 from mmrns.negatives.pool import Pool, draw_distinct
 from mmrns.negatives.similarity import (
     Similarities,
@@ -117,7 +117,8 @@ class MMRNS(NegativeSampler):
         known = known_columns(answers, rows, pool)
         if SCORE in config.modalities.split(","):
             with torch.no_grad():
-                scores = standardised(widened(model.score_shared(queries, vectors[: pool.size])))
+                scores = widened(model.score_shared(queries, vectors[: pool.size]))
+                scores = standardised(scores) if config.score_scale == "standardised" else scores
             similarities.to_candidates[SCORE] = scores
             similarities.present[SCORE] = torch.ones(len(pool.rows), dtype=torch.bool, device=scores.device)
         guarded = self._guarded(queries, model, pool, vectors, similarities, known)
@@ -144,7 +145,7 @@ class MMRNS(NegativeSampler):
             vectors=drawn_vectors,
             given=None if drawn_vectors is None else (anchors, F.embedding(pool.positives[:, 0], vectors)),
             valid=torch.cat([drawable, there], dim=1),
-            correction=self._correction(log_p, drawn, elsewhere),
+            correction=self._correction(log_p, perturbed, drawn, elsewhere),
             metrics=metrics,
             memory=DrawMemory(
                 pool, similarities, known, guarded, real & (pool.positives >= pool.size), drawn, drawable, beta
@@ -170,7 +171,9 @@ class MMRNS(NegativeSampler):
         config, answer = self.config, pool.positives[:, 0]
         answer_present = {name: present[answer] for name, present in similarities.present.items()}
         candidate_present = {name: present[: pool.size] for name, present in similarities.present.items()}
-        temperature: float | Tensor = exploration_temperature(config.exploration, max(step, 1))
+        temperature: float | Tensor = exploration_temperature(
+            config.exploration, max(step, 1), config.exploration_schedule
+        )
         if config.entropy_target:
             some = solving_rows(len(answer), known.device)
             allowed = (~known[some]).to(next(iter(similarities.to_candidates.values())).dtype)
@@ -292,8 +295,10 @@ class MMRNS(NegativeSampler):
                 values = model.score_shared(queries, vectors[: pool.size])
         return highest(values, self.config.guard_share, ~known)
 
-    def _correction(self, log_p: Tensor, drawn: Tensor, elsewhere: Tensor) -> Tensor | None:
+    def _correction(self, log_p: Tensor, perturbed: Tensor, drawn: Tensor, elsewhere: Tensor) -> Tensor | None:
         """--importance-correction times log(p_j / uniform) of what was drawn, 0 of uniform draws: (B, n), or None.
+
+        With --correction-for inclusion, of the probabilities to be among the n that were drawn in the place of p_j.
 
         Each of the two kinds of draws estimates the same sum over all entities, so they need no weights between them.
         """
@@ -301,7 +306,10 @@ class MMRNS(NegativeSampler):
             return None
         with torch.no_grad():
             possible = (log_p > -torch.inf).sum(1, keepdim=True).clamp_min(1).to(log_p.dtype)
-            odds = torch.log_softmax(log_p, dim=1).gather(1, drawn) + possible.log()
+            if self.config.correction_for == "inclusion":
+                odds = inclusion(log_p, perturbed, drawn) + (possible / max(1, drawn.shape[1])).log()
+            else:
+                odds = torch.log_softmax(log_p, dim=1).gather(1, drawn) + possible.log()
             # What could not be drawn is weighed 0 in any case.
             odds = odds.masked_fill(~odds.isfinite(), 0.0)
             return self.config.importance_correction * torch.cat(
