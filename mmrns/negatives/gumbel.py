@@ -32,8 +32,8 @@ def inclusion(log_p: Tensor, perturbed: Tensor, drawn: Tensor) -> Tensor:
 
     The threshold k is the largest perturbed logit that was not drawn. A candidate is drawn when its own exceeds it:
     q_j = 1 - exp(-exp(log p_j - k)). Sums weighed by 1 / q_j estimate those over all candidates without bias (Kool et
-    al., ICML 2019, section 4.2; priority sampling, Duffield et al., JACM 2007). Weights 1 / (n p_j), those of draws with
-    replacement, are right for p_j far below 1 / n alone.
+    al., ICML 2019, section 4.2; priority sampling, Duffield et al., JACM 2007). Weights 1 / (n p_j), those of draws
+    with replacement, are right for p_j far below 1 / n alone.
 
     Args:
         log_p: (B, P) what was perturbed, -inf for a candidate that must not be drawn.
