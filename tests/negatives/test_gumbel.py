@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 
-from mmrns.negatives.gumbel import gumbel_top_k, straight_through
+from mmrns.negatives.gumbel import gumbel_top_k, inclusion, straight_through
 from tests.negatives import reference
 
 
@@ -88,3 +88,30 @@ def test_gradient_stays_finite_when_the_distribution_is_sharp(spread):
     vectors = torch.randn(50, 8)
     straight_through(perturbed, drawn, vectors, 1.0, 1.0).square().sum().backward()
     assert log_p.grad is not None and log_p.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("number", [1, 4, 15])
+def test_sums_weighed_by_inclusion_are_those_over_all_candidates(number):
+    """Kool et al.'s estimator: unbiased for any p, however often a likely candidate would come with replacement."""
+    generator = torch.Generator().manual_seed(2)
+    log_p = torch.log_softmax(2 * torch.randn(20, generator=generator, dtype=torch.float64), dim=0)
+    value = torch.rand(20, generator=generator, dtype=torch.float64)
+    rows = log_p.expand(100_000, -1)
+    perturbed, drawn = gumbel_top_k(rows, number, generator)
+    weight = 1 / inclusion(rows, perturbed, drawn).exp()
+    estimates = torch.zeros_like(rows).scatter_add(1, drawn, weight * value[drawn])
+    error = (estimates.mean(0) - value).abs()  # of each candidate by itself, and so of any sum
+    # The last part is for those nearly always drawn, whose rare absence few samples show.
+    assert (error < 5 * estimates.std(0) / 100_000**0.5 + 1e-3 * value).all()
+    with_replacement = torch.zeros_like(rows).scatter_add(1, drawn, value[drawn] / (number * log_p.exp()[drawn]))
+    likeliest = log_p.argmax()
+    wrong = (with_replacement.mean(0) - value)[likeliest].abs() / value[likeliest]
+    assert wrong > 0.3 or number == 1
+
+
+def test_what_is_drawn_for_lack_of_others_is_drawn_for_sure():
+    log_p = torch.tensor([[0.0, -1.0, -torch.inf, -2.0], [0.0, -30.0, -1.0, -2.0]])
+    perturbed, drawn = gumbel_top_k(log_p, 3, torch.Generator().manual_seed(0))
+    found = inclusion(log_p, perturbed, drawn)
+    assert found[0].tolist() == [0.0, 0.0, 0.0]
+    assert torch.isfinite(found[1]).all() and (found[1] < 0).all()

@@ -327,6 +327,35 @@ def test_importance_correction_is_the_log_odds_of_a_draw(share, monkeypatch):
         assert (negatives.correction[b, number:] == 0).all() and negatives.correction.shape == (6, 8)
 
 
+def test_in_proportion_to_e_to_the_score_and_corrected_for_inclusion():
+    """--score-scale raw at a constant epsilon of 1; and what the correction is then, and adds up to."""
+    generator = torch.Generator().manual_seed(6)
+    torch.manual_seed(6)
+    triples = triples_of(generator)
+    _, model, sampler = build(
+        triples, ENTITIES, RELATIONS, None, modalities="score", score_scale="raw", exploration=1.0,
+        exploration_schedule="constant", num_negatives=6, importance_correction=1.0, correction_for="inclusion",
+        pool_size=0,
+    )  # fmt: skip
+    queries = Queries.of(triples[:5], TAIL)
+    scores = model.score_all(queries.anchor, queries.relation, TAIL).detach().double()
+    known = [{int(t) for h, r, t in triples.tolist() if (h, r) == (int(a), int(q))}
+             for a, q in zip(queries.anchor, queries.relation, strict=True)]  # fmt: skip
+    estimates, draws = torch.zeros(5, ENTITIES, dtype=torch.float64), 4000
+    for step in range(1, draws + 1):  # the same at every step
+        negatives = sampler.draw(queries, model, step, generator, False)
+        weight = torch.where(negatives.valid, (-negatives.correction).double().exp(), 0.0)
+        estimates.scatter_add_(1, negatives.ids, weight / draws)
+    for b in range(5):
+        free = [e for e in range(ENTITIES) if e not in known[b]]
+        # Mean weight of each candidate is n / M, whatever its score: that of uniform draws.
+        found = estimates[b][free] * len(free) / 6
+        p = torch.softmax(scores[b][free], dim=0)
+        assert found.mean() == pytest.approx(1, abs=0.05)
+        likely = p > p.median()
+        torch.testing.assert_close(found[likely], torch.ones_like(found[likely]), atol=0.2, rtol=0)
+
+
 def test_the_corrected_sum_estimates_that_of_uniform_sampling():
     """Draws from a sharp distribution, corrected, give the self-adversarial sum over all; uncorrected, another."""
     generator = torch.Generator().manual_seed(0)
