@@ -127,5 +127,5 @@ class AllEntitiesObjective(Objective):
         if measure and self.held_out is not None:
             negatives.metrics["false_negative_rate"] = false_negative_rate(self.held_out, queries, negatives)
         known = self.train_answers.count(rows)
-        kgc, own, _ = self.of_drawn(queries, negatives, known, torch.ones_like(known))
+        kgc, own, *_ = self.of_drawn(queries, negatives, known, torch.ones_like(known))
         return negatives, self.config.sampled_weight * len(rows) * (kgc + own)

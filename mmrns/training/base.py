@@ -61,14 +61,17 @@ class Objective(nn.Module, ABC):
 
     def of_drawn(
         self, queries: Queries, negatives: Negatives, known: Tensor, triple_weights: Tensor
-    ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        """L_kgc of the answers of B queries and the negatives drawn for them, the sampler's own loss, mean scores.
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Losses of the answers of B queries and of the negatives drawn for them.
 
         Args:
             queries: with their answers.
             negatives: what the sampler drew for them.
             known: (B,) how many answers train lists for each.
             triple_weights: (B,) subsampling weights.
+
+        Returns:
+            L_kgc, the sampler's own loss, and the scores of answers (B,) and negatives (B, n).
         """
         config = self.config
         positive, negative = self.model.score_drawn(queries, negatives.ids, negatives.vectors, negatives.given)
@@ -84,8 +87,7 @@ class Objective(nn.Module, ABC):
         else:
             kgc = kgc_loss(positive, negative, weights, triple_weights)
         assert isinstance(self.sampler, NegativeSampler)
-        means = {"score/positive": positive.detach().mean(), "score/negative": negative.detach().mean()}
-        return kgc, self.sampler.loss(negatives, weights), means
+        return kgc, self.sampler.loss(negatives, weights), positive, negative
 
     def penalty(self, anchor: Tensor, relation: Tensor, answer: Tensor, direction: int) -> Tensor:
         """--regularization times --regularizer of the vectors of triples as posed, (K, width) each, summed."""

@@ -41,14 +41,16 @@ class SampledObjective(Objective):
         queries = Queries.of(triples, TAIL if step % 2 else HEAD)
         negatives = self.sampler.draw(queries, self.model, step, generator, measure)
         known = self._known(triples)
-        kgc, own, scores = self.of_drawn(queries, negatives, known[queries.direction], self._triple_weights(known))
+        weights = self._triple_weights(known)
+        kgc, own, positive, negative = self.of_drawn(queries, negatives, known[queries.direction], weights)
         loss = kgc + own
         if self.config.regularization:
             loss = loss + self._mean_penalty(triples)
         if not measure:
             return StepResult(loss)
         with torch.no_grad():
-            metrics = {"loss": loss, "loss/kgc": kgc, "loss/sampler": own, **negatives.metrics, **scores}
+            metrics = {"loss": loss, "loss/kgc": kgc, "loss/sampler": own, **negatives.metrics}
+            metrics["score/positive"], metrics["score/negative"] = positive.mean(), negative.mean()
             metrics["false_negative_rate"] = false_negative_rate(self.held_out, queries, negatives)
         return StepResult(loss, {name: value.detach() for name, value in metrics.items()})
 
