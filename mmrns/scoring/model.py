@@ -6,6 +6,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from mmrns.config import Config
 from mmrns.encoders import EntityEncoder, build_encoder
@@ -37,8 +38,7 @@ class KnowledgeGraphModel(nn.Module):
             return self.score_candidates(queries, self.entities(rows))
         relation, direction = self.posed(queries.relation, queries.direction)
         vectors, places = self.entities.gathered(torch.cat([queries.anchor[:, None], rows], dim=1))
-        # The gradient to the anchors is sparse: it is added to that of the rows in place.
-        anchor = F.embedding(places[:, 0], vectors, sparse=True)
+        anchor, vectors = _WithRows.apply(vectors, places[:, 0])
         return self.scoring.score_rows(anchor, self.relations(relation), vectors, places[:, 1:], direction)
 
     def score_answers(self, queries: Queries) -> Tensor:
@@ -127,6 +127,25 @@ class KnowledgeGraphModel(nn.Module):
         if self.reciprocal and direction == HEAD:
             return relation + self.relations.num_embeddings // 2, TAIL
         return relation, direction
+
+
+class _WithRows(torch.autograd.Function):
+    """Rows (B,) of vectors (U, width), and these vectors: the gradient of the rows goes into that of the whole.
+
+    Autograd makes a gradient of the whole for the rows, and another to add the two up.
+    """
+
+    @staticmethod
+    def forward(context: Any, vectors: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+        context.save_for_backward(rows)
+        return F.embedding(rows, vectors), vectors.view_as(vectors)
+
+    @staticmethod
+    @once_differentiable
+    def backward(context: Any, to_rows: Tensor, to_vectors: Tensor) -> tuple[Tensor, None]:
+        (rows,) = context.saved_tensors
+        # In place: nobody else has the gradient of a tensor that is made here and used once.
+        return to_vectors.index_add_(0, rows, to_rows.to(to_vectors)), None
 
 
 def build_model(
