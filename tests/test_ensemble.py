@@ -144,7 +144,7 @@ def test_a_grid_ranks_its_ensembles_when_their_members_are_done(tiny_graph, tmp_
     [
         ("both: {members: [first, third]}", "members: third: name trained rows"),
         ("both: {members: [first]}", "takes two rows or more"),
-        ("both: {members: [first, second], set: {dim: 4}}", "neither config: nor set:"),
+        ("both: {members: [first, second], set: {dim: 4}}", "no config:, preset: or set:"),
     ],
 )
 def test_a_grid_names_the_row_whose_members_are_wrong(tiny_graph, tmp_path, row, told):

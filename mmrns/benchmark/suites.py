@@ -14,19 +14,11 @@ from mmrns.benchmark.naive import NaiveStep
 from mmrns.benchmark.pykeen_peer import PyKEENRanking, PyKEENStep
 from mmrns.benchmark.step import OurStep
 from mmrns.config import Config, Device
+from mmrns.config_file import preset_file, read_config_file
 
 # BEiT's patch tokens and SBERT's sentences as the authors published them.
 _FEATURES = {"image": (24, 383), "text": (4, 384)}
 _WIDTH, _NEGATIVES = 200, 20
-# configs/base/score.yaml: few negatives, drawn by the model's own score of a pool.
-_FEW = 4
-_BY_SCORE = {
-    "modalities": "score",
-    "sampler_gradient": "off",
-    "contrastive_weight": 0,
-    "entropy_target": 0.9,
-    "importance_correction": 1,
-}
 # Examples of one relation that come together, where batches are grouped.
 _GROUP = 32
 GROUPED = "mmrns, grouped"
@@ -100,18 +92,18 @@ def step_comparisons(size: Size, dataset: str, device: Device = "cpu", seed: int
             also={f"{title}, {_GROUP} triples of a relation together": (GROUPED, *rivals)},
         )
     )
+    score = read_config_file(preset_file("score"), "preset").values
+    few = configured("rotate", "uniform", size.batch_size, score["num_negatives"])
     by_score = {
-        f"by score, pool {pool}": OurStep(
-            configured("rotate", "mmrns", size.batch_size, _FEW, pool_size=pool, **_BY_SCORE)
-        )
+        f"by score, pool {pool}": OurStep(Config(**{**few.model_dump(), **score, "pool_size": pool}))
         for pool in size.score_pools
     }
-    few = configured("rotate", "uniform", size.batch_size, _FEW)
+    n = few.num_negatives
     result.append(
         Comparison(
-            f"Draws by score (n {_FEW}) beside uniform sampling (n {size.negatives}), RotatE, batch {size.batch_size}",
+            f"Draws by score (n {n}) beside uniform sampling (n {size.negatives}), RotatE, batch {size.batch_size}",
             "triples",
-            {**by_score, "uniform": OurStep(uniform), f"uniform, n {_FEW}": OurStep(few)},
+            {**by_score, "uniform": OurStep(uniform), f"uniform, n {n}": OurStep(few)},
             tuple(by_score),
         )
     )

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mmrns.config import Config, flag
-from mmrns.config_file import read_config_file, read_mapping
+from mmrns.config_file import preset_file, read_config_file, read_mapping
 from mmrns.config_io import load_config
 from mmrns.errors import UserError
 
@@ -141,6 +141,7 @@ class _GroupEntry(_Entry):
 class _RowEntry(_Entry):
     label: str = ""
     config: str = ""
+    preset: str = ""
     set: dict[str, Any] = {}
     members: list[str] = []
     seeds: int | None = None
@@ -163,8 +164,9 @@ def load_grid(file: Path) -> Grid:
 
     A row `name: {set: {option: value}}` is a cell in each group, or in those of its `groups:`. Its configuration file
     is the row's `config:`, else the group's, else {group}/{row}.yaml; {group} and {row} may stand in a name, which is
-    relative to the folder above the grid's. A row `name: {members: [row, row]}` is an ensemble of rows above it.
-    `seeds:` of a group is a number, or a mapping of rows to numbers.
+    relative to the folder above the grid's. `preset:` names a file of options below `set:` (see preset_file). A row
+    `name: {members: [row, row]}` is an ensemble of rows above it. `seeds:` of a group is a number, or a mapping of rows
+    to numbers.
 
     Raises:
         UserError: names the file and the row of an unknown key, option or row, or of a bad value.
@@ -186,7 +188,7 @@ def load_grid(file: Path) -> Grid:
         trained: dict[str, Cell] = {}
         for row in (name for name in rows if name in there):
             where = f"{file}:{lines['rows']}: rows: {row} ({group})"
-            cell = _cell(file, grid, group, group_entry, row, rows[row])
+            cell = _cell(file, grid, group, group_entry, row, rows[row], where)
             if rows[row].members:
                 cell = _ensemble(cell, rows[row], trained, where)
             else:
@@ -205,7 +207,9 @@ def load_grid(file: Path) -> Grid:
     return Grid(file.stem, grid.title, about, file, tuple(grid.published), described, tuple(cells))
 
 
-def _cell(file: Path, grid: _GridFile, group: str, of_group: _GroupEntry, row: str, entry: _RowEntry) -> Cell:
+def _cell(
+    file: Path, grid: _GridFile, group: str, of_group: _GroupEntry, row: str, entry: _RowEntry, where: str
+) -> Cell:
     template = entry.config or of_group.config or "{group}/{row}.yaml"
     against = grid.against if entry.against is None else entry.against
     seeds = of_group.seeds.get(row) if isinstance(of_group.seeds, dict) else of_group.seeds
@@ -214,10 +218,17 @@ def _cell(file: Path, grid: _GridFile, group: str, of_group: _GroupEntry, row: s
         row=row,
         label=entry.label or row,
         file=file.parent.parent / template.replace("{group}", group).replace("{row}", row),
-        options=entry.set,
+        options=_preset(entry.preset, where) | entry.set,
         seeds=next(number for number in (seeds, entry.seeds, grid.seeds) if number is not None),
         against="" if against == row else against,
     )
+
+
+def _preset(name: str, where: str) -> dict[str, Any]:
+    try:
+        return read_config_file(preset_file(name), "preset").values if name else {}
+    except UserError as error:
+        raise UserError(f"{where}: {str(error).removeprefix('--')}") from None
 
 
 def _ensemble(cell: Cell, entry: _RowEntry, trained: dict[str, Cell], where: str) -> Cell:
@@ -225,8 +236,8 @@ def _ensemble(cell: Cell, entry: _RowEntry, trained: dict[str, Cell], where: str
     unknown = [name for name in entry.members if name not in trained]
     if unknown:
         raise UserError(f"{where}: members: {unknown[0]}: name trained rows of the group that stand above this one")
-    if len(entry.members) < 2 or entry.config or entry.set:
-        raise UserError(f"{where}: members: takes two rows or more, and neither config: nor set: beside it")
+    if len(entry.members) < 2 or entry.config or entry.preset or entry.set:
+        raise UserError(f"{where}: members: takes two rows or more, and no config:, preset: or set: beside it")
     members = tuple(trained[name] for name in entry.members)
     return replace(cell, file=members[0].file, options=members[0].options, members=members)
 

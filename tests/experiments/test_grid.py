@@ -6,6 +6,7 @@ import pytest
 
 from mmrns.cli import build_parser
 from mmrns.config import Config
+from mmrns.config_file import preset_file, read_config_file
 from mmrns.config_io import load_config
 from mmrns.errors import UserError
 from mmrns.experiments.grid import as_text, load_grid
@@ -64,6 +65,13 @@ def test_the_command_of_a_cell_makes_its_configuration(tmp_path):
     assert config == cell.config(4) == Config(dim=7, seed=4, **options)
 
 
+def test_a_preset_lies_below_what_a_row_sets(tmp_path):
+    row = "{preset: published, set: {dim: 7}, config: d/base.yaml}"
+    options = load_grid(write(tmp_path, f"title: T\ngroups: {{d: }}\nrows: {{r: {row}}}\n")).cells[0].options
+    published = read_config_file(preset_file("published")).values
+    assert options == {**published, "dim": 7}
+
+
 @pytest.mark.parametrize("value", [True, 3, 1e-5, "off", {"a": [1, None]}, "text,image"])
 def test_values_as_flags_take_them(value):
     field = {bool: "subsampling", int: "dim", float: "learning_rate", dict: "model_options"}.get(type(value))
@@ -86,6 +94,7 @@ def test_values_as_flags_take_them(value):
         (("d: {}", "d: {seeds: {base: 0}}"), r"rows: base \(d\): seeds"),
         (("d: {}", "n: {}"), r"rows: base \(n\): .*n/base\.yaml: no such file"),
         (("dim: 9}", "dim: 9}, against: narrow"), r"rows: wide \(d\): against narrow: d has no such row"),
+        (("set:", "preset: none, set:"), r"rows: wide \(d\): preset none: unknown; choose one of .*published"),
         (("title: T", "title: [T]"), r"g\.yaml:1: title: "),
         (("groups: {d: {}}", "groups: {}"), r"g\.yaml:3: groups: "),
     ],
