@@ -1,5 +1,6 @@
 """Pictures from files: read, made upright and RGB, resized, and stacked into batches by worker processes."""
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,11 @@ def _stack(pictures: list[tuple[str, Pixels | str]]) -> Decoded:
     return [file for file, _ in good], stacked, faults
 
 
+def _cpus() -> int:
+    """CPUs that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def decoded(
     folder: Path,
     batches: Sequence[Sequence[str]],
@@ -95,7 +101,8 @@ def decoded(
         folder: that the files are relative to.
         batches: files of each batch.
         transform: from a picture in RGB to pixels (3, H, W) uint8.
-        workers: processes; 0: this one reads them, when they are asked for. One batch is not worth a process.
+        workers: processes, at most one a CPU; 0: this one reads them, when they are asked for. One batch is not worth
+            a process.
         pin_memory: put pixels where a GPU fetches them while the program goes on.
 
     Raises:
@@ -105,7 +112,7 @@ def decoded(
     loader: DataLoader[Any] = DataLoader(
         _Pictures(folder, [file for batch in batches for file in batch], transform),
         batch_sampler=[[next(numbers) for _ in batch] for batch in batches],
-        num_workers=min(workers, len(batches) - 1) if batches else 0,
+        num_workers=min(workers, _cpus(), len(batches) - 1) if batches else 0,
         collate_fn=_stack,
         pin_memory=pin_memory,
         generator=torch.Generator(),  # its seed for the workers is not to be drawn from the program's numbers

@@ -125,7 +125,9 @@ class ExtractOptions:
     device: str = _option("auto", "where the encoders run; auto: cuda when there is one", choices=DEVICES)
     threads: int | None = _option(None, "CPU threads for the encoders; default: as torch decides", metavar="N")
     decoders: int = _option(
-        2, "processes that read and resize images while the encoder works; 0: none, one after the other", metavar="N"
+        2,
+        "processes that read and resize images while the encoder works, at most one a CPU; 0: none, one after the other",
+        metavar="N",
     )
     output: Path | None = _option(  # noqa: RUF009 - a Path cannot be changed
         None, "folder for the features; default: the dataset's own", metavar="FOLDER"

@@ -137,6 +137,14 @@ def test_workers_give_the_pixels_in_the_order_asked_and_the_reasons(pictures):
     assert torch.equal(shared[1][1][0], torch.from_numpy(np.array(read_picture(pictures.folder, "0.png"))))
 
 
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="the system does not say which CPUs are one's own")
+@pytest.mark.filterwarnings("error::UserWarning")  # torch's, of more workers than CPUs
+def test_no_more_workers_than_cpus(pictures, monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0})
+    found = list(decoded(pictures.folder, [["0.png"], ["1.png"], ["2.png"]], np.array, 2))
+    assert [files for files, _, _ in found] == [["0.png"], ["1.png"], ["2.png"]]
+
+
 def test_the_command_names_a_torn_picture_once_for_each_entity(pictures, tiny, tmp_path, capsys):
     assert main(command(pictures, tmp_path / "out", tiny, "--decoders", "1")) == 0
     lines = [line for line in capsys.readouterr().out.splitlines() if "torn.png" in line]
