@@ -126,7 +126,7 @@ class ExtractOptions:
     threads: int | None = _option(None, "CPU threads for the encoders; default: as torch decides", metavar="N")
     decoders: int = _option(
         2,
-        "processes that read and resize images while the encoder works, at most one a CPU; 0: none, one after the other",
+        "processes that read and resize images while the encoder works, one a CPU at most; 0: none, one after another",
         metavar="N",
     )
     output: Path | None = _option(  # noqa: RUF009 - a Path cannot be changed
