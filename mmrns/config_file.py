@@ -36,6 +36,11 @@ def preset_file(name: str) -> Path:
     return found[name]
 
 
+def read_preset(name: str) -> ConfigFile:
+    """The options of a preset; UserError as `preset_file` and `read_config_file`."""
+    return read_config_file(preset_file(name), "--preset")
+
+
 def read_config_file(file: Path, flag: str = "--config") -> ConfigFile:
     """Read a mapping of options.
 

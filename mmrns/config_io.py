@@ -7,7 +7,7 @@ import yaml
 from pydantic import ValidationError
 
 from mmrns.config import Config, flag
-from mmrns.config_file import ConfigFile, preset_file, read_config_file
+from mmrns.config_file import ConfigFile, read_config_file, read_preset
 from mmrns.errors import UserError
 
 
@@ -24,7 +24,7 @@ def load_config(values: dict[str, Any], file: Path | None = None, preset: str = 
     """
     given = read_config_file(file) if file else ConfigFile({}, {})
     if preset:
-        over = read_config_file(preset_file(preset), "--preset")
+        over = read_preset(preset)
         given = ConfigFile(given.values | over.values, given.places | over.places)
     try:
         return Config(**{**given.values, **values})

@@ -14,7 +14,7 @@ from mmrns.benchmark.naive import NaiveStep
 from mmrns.benchmark.pykeen_peer import PyKEENRanking, PyKEENStep
 from mmrns.benchmark.step import OurStep
 from mmrns.config import Config, Device
-from mmrns.config_file import preset_file, read_config_file
+from mmrns.config_file import read_preset
 
 # BEiT's patch tokens and SBERT's sentences as the authors published them.
 _FEATURES = {"image": (24, 383), "text": (4, 384)}
@@ -92,7 +92,7 @@ def step_comparisons(size: Size, dataset: str, device: Device = "cpu", seed: int
             also={f"{title}, {_GROUP} triples of a relation together": (GROUPED, *rivals)},
         )
     )
-    score = read_config_file(preset_file("score"), "preset").values
+    score = read_preset("score").values
     few = configured("rotate", "uniform", size.batch_size, score["num_negatives"])
     by_score = {
         f"by score, pool {pool}": OurStep(Config(**{**few.model_dump(), **score, "pool_size": pool}))

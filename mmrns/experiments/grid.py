@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mmrns.config import Config, flag
-from mmrns.config_file import preset_file, read_config_file, read_mapping
+from mmrns.config_file import read_config_file, read_mapping, read_preset
 from mmrns.config_io import load_config
 from mmrns.errors import UserError
 
@@ -164,7 +164,7 @@ def load_grid(file: Path) -> Grid:
 
     A row `name: {set: {option: value}}` is a cell in each group, or in those of its `groups:`. Its configuration file
     is the row's `config:`, else the group's, else {group}/{row}.yaml; {group} and {row} may stand in a name, which is
-    relative to the folder above the grid's. `preset:` names a file of options below `set:` (see preset_file). A row
+    relative to the folder above the grid's. `preset:` names a file of options below `set:` (see read_preset). A row
     `name: {members: [row, row]}` is an ensemble of rows above it. `seeds:` of a group is a number, or a mapping of rows
     to numbers.
 
@@ -226,7 +226,7 @@ def _cell(
 
 def _preset(name: str, where: str) -> dict[str, Any]:
     try:
-        return read_config_file(preset_file(name), "preset").values if name else {}
+        return read_preset(name).values if name else {}
     except UserError as error:
         raise UserError(f"{where}: {str(error).removeprefix('--')}") from None
 

@@ -6,7 +6,7 @@ import pytest
 
 from mmrns.cli import build_parser
 from mmrns.config import Config
-from mmrns.config_file import preset_file, read_config_file
+from mmrns.config_file import read_preset
 from mmrns.config_io import load_config
 from mmrns.errors import UserError
 from mmrns.experiments.grid import as_text, load_grid
@@ -68,7 +68,7 @@ def test_the_command_of_a_cell_makes_its_configuration(tmp_path):
 def test_a_preset_lies_below_what_a_row_sets(tmp_path):
     row = "{preset: published, set: {dim: 7}, config: d/base.yaml}"
     options = load_grid(write(tmp_path, f"title: T\ngroups: {{d: }}\nrows: {{r: {row}}}\n")).cells[0].options
-    published = read_config_file(preset_file("published")).values
+    published = read_preset("published").values
     assert options == {**published, "dim": 7}
 
 
