@@ -1,6 +1,7 @@
-"""Several runs that are ranked as one: scores, command, and rows of a grid."""
+"""Runs, and likeness in features, that are ranked as one: scores, command, and rows of a grid."""
 
 import json
+import math
 import statistics
 
 import pandas as pd
@@ -11,7 +12,7 @@ from mmrns.cli import main
 from mmrns.experiments.grid import load_grid
 from mmrns.graph.answers import HEAD, TAIL
 from mmrns.inference import load
-from mmrns.scoring import Ensemble
+from mmrns.scoring import Ensemble, FeatureSimilarity
 from tests.experiments.tiny_grid import reproduce, write_grid
 from tests.tiny import ENTITIES, train_command, write_tiny_graph
 
@@ -22,6 +23,7 @@ rows:
   first: {config: tiny/base.yaml, set: {sampler: mmrns}}
   second: {config: tiny/base.yaml, set: {model: distmult}}
   both: {members: [first, second], against: first}
+  alike: {members: [second], feature_similarity: {text: 0.5}, against: second}
 """
 
 
@@ -69,6 +71,42 @@ def test_a_member_without_an_opinion_leaves_the_ranks_to_the_others(runs):
     assert found.argsort().equal(alone.argsort())
 
 
+def test_likeness_is_the_cosine_of_two_entities_features_whatever_the_relation(runs):
+    vectors = torch.randn(6, 3, generator=torch.Generator().manual_seed(0)).tolist()
+    vectors[4] = [0.0, 0.0, 0.0]  # no features
+    found = FeatureSimilarity(torch.tensor(vectors)).score_all(torch.tensor([1, 4]), torch.tensor([0, 2]), TAIL)
+    for row, anchor in enumerate((1, 4)):
+        for other in range(6):
+            lengths = math.hypot(*vectors[anchor]) * math.hypot(*vectors[other])
+            product = sum(a * b for a, b in zip(vectors[anchor], vectors[other], strict=True))
+            expected = product / lengths if lengths and other != anchor else 0.0
+            assert found[row, other].item() == pytest.approx(expected, abs=1e-6)
+
+
+def test_likeness_too_is_weighed_standardised_and_silent_where_there_are_no_features(runs):
+    one = load(runs[0]).model
+    vectors = torch.randn(ENTITIES, 4, generator=torch.Generator().manual_seed(0))
+    vectors[7] = 0
+    anchor, relation = torch.tensor([3, 7]), torch.tensor([0, 2])
+    with torch.no_grad():
+        similarity = FeatureSimilarity(vectors)
+        found = Ensemble([one, similarity], [1.0, 0.3]).score_all(anchor, relation, TAIL)
+        scores, cosines = one.score_all(anchor, relation, TAIL), similarity.score_all(anchor, relation, TAIL)
+    expected = (scores - scores.mean(1, keepdim=True)) / scores.std(1, correction=0, keepdim=True)
+    expected[0] += 0.3 * (cosines[0] - cosines[0].mean()) / cosines[0].std(correction=0)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_run_and_likeness_are_ranked_as_one(runs, tmp_path):
+    assert ensemble(tmp_path / "alike", runs[0], "--feature-similarity", "text=0.5", "image=0.25") == 0
+    metrics = json.loads((tmp_path / "alike/metrics.json").read_text())
+    assert metrics["feature_similarity"] == {"text": 0.5, "image": 0.25}
+    assert metrics["members"] == [{"run": str(runs[0]), "weight": 1.0}]
+    ranks, alone = (pd.read_parquet(folder / "ranks.parquet")["rank"] for folder in (tmp_path / "alike", runs[0]))
+    assert metrics["test"]["both"]["mrr"] == pytest.approx((1 / ranks).mean(), abs=1e-12)
+    assert (ranks != alone).any()
+
+
 def test_a_run_with_itself_ranks_as_alone(runs, tmp_path):
     assert ensemble(tmp_path / "twice", runs[0], runs[0]) == 0
     for name in ("ranks.parquet", "ranks-valid.parquet"):
@@ -93,6 +131,14 @@ def test_what_is_wrong_is_told_before_anything_is_written(runs, tmp_path, capsys
     assert "give at least two runs" in refuse(capsys, output, runs[0])
     for weights in (["1"], ["1", "0"], ["1", "-2"], ["1", "nan"], ["1", "inf"]):
         assert "--weights" in refuse(capsys, output, *runs, "--weights", *weights)
+    for alike in ("text", "text=", "text=much"):
+        with pytest.raises(SystemExit):
+            ensemble(output, runs[0], "--feature-similarity", alike)
+        assert f"{alike}: write MODALITY=NUMBER" in capsys.readouterr().err
+    for alike in ("text=0.0", "text=-1.0", "text=nan", "text=inf"):
+        assert f"{alike}: give a positive number" in refuse(capsys, output, runs[0], "--feature-similarity", alike)
+    told = refuse(capsys, output, runs[0], "--feature-similarity", "sound=1")
+    assert "--feature-similarity sound: no such features; there are image, text" in told
     assert "not a run folder" in refuse(capsys, output, runs[0], tmp_path)
     graph = write_tiny_graph(tmp_path / "graph")
     with (graph / "train.txt").open("a") as file:
@@ -129,6 +175,8 @@ def test_a_grid_ranks_its_ensembles_when_their_members_are_done(tiny_graph, tmp_
     metrics = json.loads((tmp_path / "results/tiny/tiny/both/seed-1/metrics.json").read_text())
     assert [member["run"] for member in metrics["members"]] == ["tiny/first/seed-1", "tiny/second/seed-1"]
     assert kept["command"] == "mmrns ensemble tiny/first/seed-1 tiny/second/seed-1"
+    alike = json.loads((tmp_path / "results/tiny/tiny/alike/seed-1/environment.json").read_text())
+    assert alike["command"] == "mmrns ensemble tiny/second/seed-1 --feature-similarity text=0.5"
     row = next(line for line in (tmp_path / "results/tiny.md").read_text().splitlines() if line.startswith("| both"))
     mean = statistics.fmean(100 * of_seed["test"]["both"]["mrr"] for of_seed in ranked)
     assert f" {mean:.2f} ± " in row and " structure + image + text " in row
@@ -136,6 +184,9 @@ def test_a_grid_ranks_its_ensembles_when_their_members_are_done(tiny_graph, tmp_
     grid.write_text(GRID.replace("[first, second]", "[second, first]"), encoding="utf-8")
     assert reproduce(grid, root) == 2
     assert 'members ["first", "second"], the cell says ["second", "first"]' in capsys.readouterr().err
+    grid.write_text(GRID.replace("text: 0.5", "text: 0.25"), encoding="utf-8")
+    assert reproduce(grid, root) == 2
+    assert 'feature_similarity {"text": 0.5}, the cell says {"text": 0.25}' in capsys.readouterr().err
     assert reproduce(grid, root, "--redo") == 0
 
 
@@ -145,6 +196,8 @@ def test_a_grid_ranks_its_ensembles_when_their_members_are_done(tiny_graph, tmp_
         ("both: {members: [first, third]}", "members: third: name trained rows"),
         ("both: {members: [first]}", "takes two rows or more"),
         ("both: {members: [first, second], set: {dim: 4}}", "no config:, preset: or set:"),
+        ("both: {feature_similarity: {text: 1.0}}", "takes two rows or more, or one and feature_similarity:"),
+        ("both: {members: [first], feature_similarity: {text: much}}", "feature_similarity: text: input should be a"),
     ],
 )
 def test_a_grid_names_the_row_whose_members_are_wrong(tiny_graph, tmp_path, row, told):

@@ -95,7 +95,11 @@ def other_members(metrics: dict[str, Any], cell: Cell) -> list[str]:
     """How the members in a metrics.json differ from those of an ensemble's cell, or that there are any."""
     kept = [Path(member["run"]).parent.name for member in metrics.get("members", [])]
     wanted = [member.row for member in cell.members]
-    return [] if kept == wanted else [f"members {as_text(kept)}, the cell says {as_text(wanted)}"]
+    alike = metrics.get("feature_similarity", {})
+    found = [] if kept == wanted else [f"members {as_text(kept)}, the cell says {as_text(wanted)}"]
+    if alike != cell.feature_similarity:
+        found.append(f"feature_similarity {as_text(alike)}, the cell says {as_text(cell.feature_similarity)}")
+    return found
 
 
 def run_cells(

@@ -1,7 +1,7 @@
 """A grid of runs as YAML declares it: groups (a table each) times rows (a configuration and what it changes)."""
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,7 @@ class Cell:
         against: the row of the same group that it is compared with, or "".
         members: the rows of the same group that are ranked as one, seed by seed; () where the cell is trained. An
             ensemble's file and options are its first member's.
+        feature_similarity: modality -> weight of likeness in features, ranked as one with the members.
     """
 
     group: str
@@ -54,6 +55,7 @@ class Cell:
     seeds: int
     against: str
     members: tuple["Cell", ...] = ()
+    feature_similarity: dict[str, float] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -81,7 +83,9 @@ class Cell:
     def arguments(self, seed: int, root: Path = Path()) -> list[str]:
         """Arguments of `mmrns` that make one seed, without --output; an ensemble's members lie below `root`."""
         if self.members:
-            return ["ensemble", *(str(member.folder(root, seed)) for member in self.members)]
+            alike = [f"{modality}={weight}" for modality, weight in self.feature_similarity.items()]
+            runs = [str(member.folder(root, seed)) for member in self.members]
+            return ["ensemble", *runs, *(["--feature-similarity", *alike] if alike else [])]
         options = [text for name, value in self.options.items() for text in (flag(name), as_text(value))]
         return ["train", "--config", str(shown(self.file)), *options, "--seed", str(seed)]
 
@@ -144,6 +148,7 @@ class _RowEntry(_Entry):
     preset: str = ""
     set: dict[str, Any] = {}
     members: list[str] = []
+    feature_similarity: dict[str, float] = {}
     seeds: int | None = None
     against: str | None = None
     groups: list[str] | None = None
@@ -165,7 +170,8 @@ def load_grid(file: Path) -> Grid:
     A row `name: {set: {option: value}}` is a cell in each group, or in those of its `groups:`. Its configuration file
     is the row's `config:`, else the group's, else {group}/{row}.yaml; {group} and {row} may stand in a name, which is
     relative to the folder above the grid's. `preset:` names a file of options below `set:` (see read_preset). A row
-    `name: {members: [row, row]}` is an ensemble of rows above it. `seeds:` of a group is a number, or a mapping of rows
+    `name: {members: [row, row]}` is an ensemble of rows above it, or, with `feature_similarity: {modality: weight}`,
+    of one row or more and the likeness of features. `seeds:` of a group is a number, or a mapping of rows
     to numbers.
 
     Raises:
@@ -189,7 +195,7 @@ def load_grid(file: Path) -> Grid:
         for row in (name for name in rows if name in there):
             where = f"{file}:{lines['rows']}: rows: {row} ({group})"
             cell = _cell(file, grid, group, group_entry, row, rows[row], where)
-            if rows[row].members:
+            if rows[row].members or rows[row].feature_similarity:
                 cell = _ensemble(cell, rows[row], trained, where)
             else:
                 trained[row] = cell
@@ -236,10 +242,18 @@ def _ensemble(cell: Cell, entry: _RowEntry, trained: dict[str, Cell], where: str
     unknown = [name for name in entry.members if name not in trained]
     if unknown:
         raise UserError(f"{where}: members: {unknown[0]}: name trained rows of the group that stand above this one")
-    if len(entry.members) < 2 or entry.config or entry.preset or entry.set:
-        raise UserError(f"{where}: members: takes two rows or more, and no config:, preset: or set: beside it")
+    if not entry.members or len(entry.members) + len(entry.feature_similarity) < 2:
+        raise UserError(f"{where}: members: takes two rows or more, or one and feature_similarity:")
+    if entry.config or entry.preset or entry.set:
+        raise UserError(f"{where}: members: takes no config:, preset: or set: beside it")
     members = tuple(trained[name] for name in entry.members)
-    return replace(cell, file=members[0].file, options=members[0].options, members=members)
+    return replace(
+        cell,
+        file=members[0].file,
+        options=members[0].options,
+        members=members,
+        feature_similarity=entry.feature_similarity,
+    )
 
 
 def as_text(value: Any) -> str:

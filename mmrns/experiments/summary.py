@@ -167,6 +167,7 @@ def _sees(result: Result) -> str:
     there = result.metrics.get("features", [])
     trained = [cell.config(result.seed) for cell in result.cell.members or (result.cell,)]
     used = dict.fromkeys(name for config in trained for name in modalities_used(config, there))
+    used |= dict.fromkeys(result.cell.feature_similarity)
     return " + ".join(["structure", *used])
 
 

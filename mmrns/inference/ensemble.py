@@ -1,16 +1,17 @@
 """Several runs that answer as one: their ranks and metrics, in a folder of its own."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mmrns.errors import UserError
+from mmrns.features import FeatureStore
 from mmrns.files import read_json, write_json
 from mmrns.graph.held_out import dataset_of
 from mmrns.inference.trained import TrainedModel, load
 from mmrns.memory import peak_memory_mb
 from mmrns.processes import device_of, launched
-from mmrns.scoring import Ensemble
+from mmrns.scoring import Ensemble, FeatureSimilarity
 from mmrns.training.loop import open_features, rank_splits
 from mmrns.training.run_folder import RunFolder, environment
 
@@ -19,30 +20,42 @@ _SHARED = ("validation", "held_out", "held_out_seed")
 
 
 def evaluate_ensemble(
-    runs: Sequence[str | Path], output: str | Path, weights: Sequence[float] | None = None
+    runs: Sequence[str | Path],
+    output: str | Path,
+    weights: Sequence[float] | None = None,
+    feature_similarity: Mapping[str, float] | None = None,
 ) -> dict[str, Any]:
-    """Rank valid and test with several finished runs of one graph; see `mmrns.scoring.Ensemble`.
+    """Rank valid and test with finished runs of one graph, and the likeness of features; see `mmrns.scoring.Ensemble`.
 
     `output` becomes a folder with metrics.json, ranks.parquet and ranks-valid.parquet as of a run, config.yaml of the
     first member, and environment.json. Nothing is chosen here: weights, and which runs, are for the caller to choose
     on valid. Processes that torchrun started rank together.
 
     Args:
-        weights: a positive number a run; None: all weigh the same.
+        weights: a positive number a run; None: 1 each.
+        feature_similarity: modality -> the positive weight of `FeatureSimilarity` in it, of the features that the first
+            run's configuration points to, or those of the dataset.
 
     Returns:
         What metrics.json holds; {} in all processes but the main one.
 
     Raises:
-        UserError: fewer than two runs, a run that is not finished, runs of other graphs or with another validation
-            slice, weights that do not fit, or an output folder that holds something.
+        UserError: one run and nothing beside it, a run that is not finished, runs of other graphs or with another
+            validation slice, weights that do not fit, features that are not there, or an output folder that holds
+            something.
     """
     names = [str(run) for run in runs]
     weights = [1.0] * len(names) if weights is None else list(weights)
-    if len(names) < 2:
-        raise UserError("mmrns ensemble: give at least two runs; one alone is ranked by mmrns evaluate")
-    if len(weights) != len(names) or not all(0 < weight < float("inf") for weight in weights):
+    alike = dict(feature_similarity or {})
+    if len(names) + len(alike) < 2:
+        raise UserError(
+            "mmrns ensemble: give at least two runs, or --feature-similarity; one alone is ranked by mmrns evaluate"
+        )
+    if len(weights) != len(names) or not all(map(_is_weight, weights)):
         raise UserError(f"--weights {' '.join(map(str, weights))}: give {len(names)} positive numbers, one a run")
+    for modality, weight in alike.items():
+        if not _is_weight(weight):
+            raise UserError(f"--feature-similarity {modality}={weight}: give a positive number")
     members = [load(name) for name in names]
     courses = [_finished(member) for member in members]
     first = members[0]
@@ -52,18 +65,20 @@ def evaluate_ensemble(
     dataset = dataset_of(first.config)
     first.check_fits(dataset)
     folder, config = RunFolder(Path(output)), first.config.model_copy(update={"output": str(output)})
+    device = device_of(config.device)
+    features = open_features(dataset, config, device)
+    similarities = [_similarity(features, modality) for modality in alike]
     if together.main:
         folder.claim(config)
     together.wait()
-    device = device_of(config.device)
-    features = open_features(dataset, config, device)
-    model = Ensemble([member.model for member in members], weights).to(device)
+    model = Ensemble([*(member.model for member in members), *similarities], [*weights, *alike.values()]).to(device)
     parts = rank_splits(("valid", "test"), folder, model, dataset, features, config, device, together)
     if not together.main:
         return {}
     described = [{"run": name, "weight": weight} for name, weight in zip(names, weights, strict=True)]
     metrics = courses[0] | {
         "members": described,
+        "feature_similarity": alike,
         "steps": sum(course["steps"] for course in courses),
         "train_seconds": sum(course["train_seconds"] for course in courses),
         **parts,
@@ -72,6 +87,18 @@ def evaluate_ensemble(
     write_json(folder.environment_file, environment())
     write_json(folder.metrics_file, metrics)
     return metrics
+
+
+def _is_weight(number: float) -> bool:
+    return 0 < number < float("inf")
+
+
+def _similarity(features: FeatureStore | None, modality: str) -> FeatureSimilarity:
+    there = list(features.modalities) if features else []
+    if features is None or modality not in there:
+        known = f"there are {', '.join(there)}" if there else "the dataset has none: run mmrns extract first"
+        raise UserError(f"--feature-similarity {modality}: no such features; {known}")
+    return FeatureSimilarity(features.mean_tokens(modality))
 
 
 def _finished(member: TrainedModel) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from mmrns.scoring.base import ScoringFunction
 from mmrns.scoring.ensemble import Ensemble
+from mmrns.scoring.feature_similarity import FeatureSimilarity
 from mmrns.scoring.model import KnowledgeGraphModel, build_model, model_of
 
-__all__ = ["Ensemble", "KnowledgeGraphModel", "ScoringFunction", "build_model", "model_of"]
+__all__ = ["Ensemble", "FeatureSimilarity", "KnowledgeGraphModel", "ScoringFunction", "build_model", "model_of"]

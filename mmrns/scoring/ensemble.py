@@ -1,11 +1,14 @@
-"""Several models of one graph that answer as one."""
+"""Several models of one graph, and the likeness of features, that answer as one."""
 
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
+from mmrns.scoring.feature_similarity import FeatureSimilarity
 from mmrns.scoring.model import KnowledgeGraphModel
+
+Member = KnowledgeGraphModel | FeatureSimilarity
 
 
 class Ensemble(nn.Module):
@@ -15,7 +18,7 @@ class Ensemble(nn.Module):
     a scale nor a zero in common. A query to which a member gives equal scores alone is left to the others.
     """
 
-    def __init__(self, members: Sequence[KnowledgeGraphModel], weights: Sequence[float]) -> None:
+    def __init__(self, members: Sequence[Member], weights: Sequence[float]) -> None:
         """One positive weight a member."""
         super().__init__()
         self.members = nn.ModuleList(members)
@@ -30,7 +33,7 @@ class Ensemble(nn.Module):
         for member, weight, vectors in zip(
             self.members, self.weights, everything or self.entities.everything(), strict=True
         ):
-            assert isinstance(member, KnowledgeGraphModel)
+            assert isinstance(member, Member)
             scores = member.score_all(anchor, relation, direction, vectors).float()
             deviation, mean = torch.std_mean(scores, dim=1, correction=0, keepdim=True)
             total = total.to(scores) + weight * (scores - mean) / deviation.clamp_min(torch.finfo(scores.dtype).tiny)
@@ -40,7 +43,7 @@ class Ensemble(nn.Module):
 class _Encoders:
     """The members' encoders, asked together."""
 
-    def __init__(self, members: Sequence[KnowledgeGraphModel]) -> None:
+    def __init__(self, members: Sequence[Member]) -> None:
         self._members = members
 
     def everything(self) -> list[Tensor]:
