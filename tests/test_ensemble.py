@@ -24,6 +24,7 @@ rows:
   second: {config: tiny/base.yaml, set: {model: distmult}}
   both: {members: [first, second], against: first}
   alike: {members: [second], feature_similarity: {text: 0.5}, against: second}
+  weighed: {members: [first, second], weights: [1, 0.5]}
 """
 
 
@@ -177,6 +178,8 @@ def test_a_grid_ranks_its_ensembles_when_their_members_are_done(tiny_graph, tmp_
     assert kept["command"] == "mmrns ensemble tiny/first/seed-1 tiny/second/seed-1"
     alike = json.loads((tmp_path / "results/tiny/tiny/alike/seed-1/environment.json").read_text())
     assert alike["command"] == "mmrns ensemble tiny/second/seed-1 --feature-similarity text=0.5"
+    weighed = json.loads((tmp_path / "results/tiny/tiny/weighed/seed-0/environment.json").read_text())
+    assert weighed["command"] == "mmrns ensemble tiny/first/seed-0 tiny/second/seed-0 --weights 1 0.5"
     row = next(line for line in (tmp_path / "results/tiny.md").read_text().splitlines() if line.startswith("| both"))
     mean = statistics.fmean(100 * of_seed["test"]["both"]["mrr"] for of_seed in ranked)
     assert f" {mean:.2f} ± " in row and " structure + image + text " in row
@@ -184,10 +187,16 @@ def test_a_grid_ranks_its_ensembles_when_their_members_are_done(tiny_graph, tmp_
     grid.write_text(GRID.replace("[first, second]", "[second, first]"), encoding="utf-8")
     assert reproduce(grid, root) == 2
     assert 'members ["first", "second"], the cell says ["second", "first"]' in capsys.readouterr().err
-    grid.write_text(GRID.replace("text: 0.5", "text: 0.25"), encoding="utf-8")
-    assert reproduce(grid, root) == 2
-    assert 'feature_similarity {"text": 0.5}, the cell says {"text": 0.25}' in capsys.readouterr().err
-    assert reproduce(grid, root, "--redo") == 0
+    for was, now, told in (
+        ("text: 0.5", "text: 0.25", 'feature_similarity {"text": 0.5}, the cell says {"text": 0.25}'),
+        ("[1, 0.5]", "[1, 2]", "weights [1.0, 0.5], the cell says [1.0, 2.0]"),
+    ):
+        grid.write_text(GRID.replace(was, now), encoding="utf-8")
+        assert reproduce(grid, root) == 2
+        assert told in capsys.readouterr().err
+        assert reproduce(grid, root, "--redo") == 0
+        grid.write_text(GRID, encoding="utf-8")
+        assert reproduce(grid, root, "--redo") == 0
 
 
 @pytest.mark.parametrize(
@@ -195,6 +204,7 @@ def test_a_grid_ranks_its_ensembles_when_their_members_are_done(tiny_graph, tmp_
     [
         ("both: {members: [first, third]}", "members: third: name trained rows"),
         ("both: {members: [first]}", "takes two rows or more"),
+        ("both: {members: [first, second], weights: [1]}", "weights: give 2 numbers, one a member"),
         ("both: {members: [first, second], set: {dim: 4}}", "no config:, preset: or set:"),
         ("both: {feature_similarity: {text: 1.0}}", "takes two rows or more, or one and feature_similarity:"),
         ("both: {members: [first], feature_similarity: {text: much}}", "feature_similarity: text: input should be a"),

@@ -93,13 +93,17 @@ def differences(kept: dict[str, Any], config: Config) -> list[str]:
 
 def other_members(metrics: dict[str, Any], cell: Cell) -> list[str]:
     """How the members in a metrics.json differ from those of an ensemble's cell, or that there are any."""
-    kept = [Path(member["run"]).parent.name for member in metrics.get("members", [])]
-    wanted = [member.row for member in cell.members]
-    alike = metrics.get("feature_similarity", {})
-    found = [] if kept == wanted else [f"members {as_text(kept)}, the cell says {as_text(wanted)}"]
-    if alike != cell.feature_similarity:
-        found.append(f"feature_similarity {as_text(alike)}, the cell says {as_text(cell.feature_similarity)}")
-    return found
+    members = metrics.get("members", [])
+    compared = {
+        "members": ([Path(m["run"]).parent.name for m in members], [member.row for member in cell.members]),
+        "weights": ([m["weight"] for m in members], list(cell.weights) or [1.0] * len(cell.members)),
+        "feature_similarity": (metrics.get("feature_similarity", {}), cell.feature_similarity),
+    }
+    return [
+        f"{name} {as_text(kept)}, the cell says {as_text(wanted)}"
+        for name, (kept, wanted) in compared.items()
+        if kept != wanted
+    ]
 
 
 def run_cells(

@@ -44,6 +44,7 @@ class Cell:
         against: the row of the same group that it is compared with, or "".
         members: the rows of the same group that are ranked as one, seed by seed; () where the cell is trained. An
             ensemble's file and options are its first member's.
+        weights: of the members; () where all weigh 1.
         feature_similarity: modality -> weight of likeness in features, ranked as one with the members.
     """
 
@@ -55,6 +56,7 @@ class Cell:
     seeds: int
     against: str
     members: tuple["Cell", ...] = ()
+    weights: tuple[float, ...] = ()
     feature_similarity: dict[str, float] = field(default_factory=dict)
 
     @property
@@ -83,9 +85,13 @@ class Cell:
     def arguments(self, seed: int, root: Path = Path()) -> list[str]:
         """Arguments of `mmrns` that make one seed, without --output; an ensemble's members lie below `root`."""
         if self.members:
-            alike = [f"{modality}={weight}" for modality, weight in self.feature_similarity.items()]
             runs = [str(member.folder(root, seed)) for member in self.members]
-            return ["ensemble", *runs, *(["--feature-similarity", *alike] if alike else [])]
+            weights = ["--weights", *(f"{weight:g}" for weight in self.weights)]
+            alike = [
+                "--feature-similarity",
+                *(f"{name}={weight:g}" for name, weight in self.feature_similarity.items()),
+            ]
+            return ["ensemble", *runs, *(weights if self.weights else []), *(alike if self.feature_similarity else [])]
         options = [text for name, value in self.options.items() for text in (flag(name), as_text(value))]
         return ["train", "--config", str(shown(self.file)), *options, "--seed", str(seed)]
 
@@ -148,6 +154,7 @@ class _RowEntry(_Entry):
     preset: str = ""
     set: dict[str, Any] = {}
     members: list[str] = []
+    weights: list[float] = []
     feature_similarity: dict[str, float] = {}
     seeds: int | None = None
     against: str | None = None
@@ -171,8 +178,8 @@ def load_grid(file: Path) -> Grid:
     is the row's `config:`, else the group's, else {group}/{row}.yaml; {group} and {row} may stand in a name, which is
     relative to the folder above the grid's. `preset:` names a file of options below `set:` (see read_preset). A row
     `name: {members: [row, row]}` is an ensemble of rows above it, or, with `feature_similarity: {modality: weight}`,
-    of one row or more and the likeness of features. `seeds:` of a group is a number, or a mapping of rows
-    to numbers.
+    of one row or more and the likeness of features; `weights:` are the members', 1 each if left out. `seeds:` of a
+    group is a number, or a mapping of rows to numbers.
 
     Raises:
         UserError: names the file and the row of an unknown key, option or row, or of a bad value.
@@ -246,12 +253,15 @@ def _ensemble(cell: Cell, entry: _RowEntry, trained: dict[str, Cell], where: str
         raise UserError(f"{where}: members: takes two rows or more, or one and feature_similarity:")
     if entry.config or entry.preset or entry.set:
         raise UserError(f"{where}: members: takes no config:, preset: or set: beside it")
+    if entry.weights and len(entry.weights) != len(entry.members):
+        raise UserError(f"{where}: weights: give {len(entry.members)} numbers, one a member")
     members = tuple(trained[name] for name in entry.members)
     return replace(
         cell,
         file=members[0].file,
         options=members[0].options,
         members=members,
+        weights=tuple(entry.weights),
         feature_similarity=entry.feature_similarity,
     )
 
