@@ -143,7 +143,7 @@ def _demo() -> str:
 def benchmarks() -> str:
     """MRR of the main grid's rows, from what results/main keeps."""
     grid = load_grid(ROOT / "configs/grids/main.yaml")
-    return overview_table(grid, summarise(grid, ROOT / "results/main"))
+    return overview_table(grid, summarise(grid, ROOT / "results/main", differences=False))
 
 
 def measures() -> str:

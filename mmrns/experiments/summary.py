@@ -43,7 +43,7 @@ class CellSummary:
         parts: MRR of parts of test (see `parts_of`; as the group's first run parts it), mean over seeds; None of a
             part without a query.
         scalars: the sampler's means over the last quarter of training and over seeds.
-        difference: to the cell's `against`, where both have been run.
+        difference: to the cell's `against`, where both have been run and it was asked for.
         selection: the rule that chose the checkpoint.
         sees: what the model and its sampler learned from: structure, and the modalities that it used.
     """
@@ -75,8 +75,12 @@ class GroupSummary:
     counts: dict[str, int]
 
 
-def summarise(grid: Grid, root: Path) -> list[GroupSummary]:
-    """Every group of a grid from the results kept in `root` (results/<grid>)."""
+def summarise(grid: Grid, root: Path, differences: bool = True) -> list[GroupSummary]:
+    """Every group of a grid from the results kept in `root` (results/<grid>).
+
+    Args:
+        differences: compare cells with their `against`, whose bootstrap takes most of the time.
+    """
     summaries = []
     for group in grid.groups.values():
         kept = {cell.row: kept_results(cell, root) for cell in grid.cells if cell.group == group.name}
@@ -84,7 +88,7 @@ def summarise(grid: Grid, root: Path) -> list[GroupSummary]:
         parts = parts_of(first.ranks) if first else {}
         counts = {name: int(where.sum()) for name, where in parts.items()}
         cells = [
-            _summary(cell, *kept[cell.row], kept[cell.against][0] if cell.against else [], parts)
+            _summary(cell, *kept[cell.row], kept[cell.against][0] if cell.against and differences else [], parts)
             for cell in grid.cells
             if cell.group == group.name
         ]
