@@ -140,7 +140,7 @@ def test_a_space_fits_its_configuration_and_holds_its_own_values(dataset, file):
 
 def test_every_row_of_the_main_grid_that_selects_on_valid_has_a_space():
     cells = [cell for cell in load_grid(CONFIGS / "grids/main.yaml").cells if not cell.members]
-    assert {p.stem for _, p in TUNED} >= {cell.row for cell in cells if cell.config().selection == "best"}
+    assert {p.stem for _, p in TUNED} >= {cell.file.stem for cell in cells if cell.config().selection == "best"}
 
 
 @pytest.mark.parametrize("model", MODELS)
