@@ -20,7 +20,7 @@ from mmrns.config_file import read_preset
 _FEATURES = {"image": (24, 383), "text": (4, 384)}
 _WIDTH, _NEGATIVES = 200, 20
 # Examples of one relation that come together, where batches are grouped.
-_GROUP = 32
+_GROUP = 64
 GROUPED = "mmrns, grouped"
 
 
