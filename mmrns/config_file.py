@@ -86,6 +86,9 @@ def read_mapping(file: Path, called: str) -> tuple[dict[str, Any], dict[str, int
         text = file.read_text(encoding="utf-8")
         loader = _Loader(text)
         tree = loader.get_single_node()
+        # Before the values are made, which writes what `<<:` merges into the tree.
+        pairs = tree.value if isinstance(tree, yaml.MappingNode) else []
+        keys = [(str(key.value), key.start_mark.line + 1) for key, _ in pairs]
         values = loader.construct_document(tree) if tree else None
     except FileNotFoundError:
         raise UserError(f"{called}: no such file; check the path") from None
@@ -95,11 +98,13 @@ def read_mapping(file: Path, called: str) -> tuple[dict[str, Any], dict[str, int
         raise UserError(f"{called}: not YAML ({error}); write one `option: value` a line") from None
     if values is None:
         return {}, {}
-    if not isinstance(values, dict) or not isinstance(tree, yaml.MappingNode):
+    if not isinstance(values, dict):
         raise UserError(f"{called}: not a mapping; write one `option: value` a line")
-    keys = [str(key.value) for key, _ in tree.value]
-    for number, (key, _) in enumerate(tree.value):
-        if str(key.value) in keys[:number]:
-            raise UserError(f"{file}:{key.start_mark.line + 1}: {key.value}: given twice; keep one of them")
-    lines = {str(key.value): key.start_mark.line + 1 for key, _ in tree.value}
-    return {str(key): value for key, value in values.items()}, lines
+    lines: dict[str, int] = {}
+    for key, line in keys:
+        if key in lines:
+            raise UserError(f"{file}:{line}: {key}: given twice; keep one of them")
+        lines[key] = line
+    merged = lines.get("<<", 1)
+    named = {str(key): value for key, value in values.items()}
+    return named, {key: lines.get(key, merged) for key in named}

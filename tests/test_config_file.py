@@ -30,6 +30,16 @@ def test_a_file_takes_over_what_it_extends_and_has_the_last_word(tmp_path):
     assert config == Config(seed=1, gamma=3.0, dim=4, steps=4)
 
 
+def test_what_yaml_merges_is_not_taken_for_a_key_given_twice(tmp_path):
+    text = "published: &other {method: RotatE, dim: 2}\nmodel_options: {<<: *other, dim: 3}\nseed: 1\n"
+    file = write(tmp_path, a=text)
+    assert read_config_file(file).values == {"model_options": {"method": "RotatE", "dim": 3}, "seed": 1}
+    file.write_text("published: &other {seed: 2, dim: 2}\n<<: *other\nseed: 1\n")
+    read = read_config_file(file)
+    assert read.values == {"seed": 1, "dim": 2}
+    assert read.places == {"seed": f"{file}:3", "dim": f"{file}:2"}
+
+
 def test_a_bad_value_is_named_where_it_stands(tmp_path):
     file = write(tmp_path, a="extends: b.yaml\nseed: 1\n", b="# a comment\n\ndim: -2\n")
     with pytest.raises(UserError, match=re.escape(f"{tmp_path / 'b.yaml'}:3: dim: ")):
