@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 import statistics
 
 import pandas as pd
@@ -11,7 +12,7 @@ import torch
 from mmrns.cli import main
 from mmrns.experiments.grid import load_grid
 from mmrns.graph.answers import HEAD, TAIL
-from mmrns.inference import load
+from mmrns.inference import load, load_answerer
 from mmrns.scoring import Ensemble, FeatureSimilarity
 from tests.experiments.tiny_grid import reproduce, write_grid
 from tests.tiny import ENTITIES, train_command, write_tiny_graph
@@ -155,11 +156,49 @@ def test_what_is_wrong_is_told_before_anything_is_written(runs, tmp_path, capsys
     assert "already holds something" in refuse(capsys, runs[0], *runs)
 
 
-def test_an_ensembles_folder_is_no_model(runs, tmp_path, capsys):
-    assert ensemble(tmp_path / "both", *runs) == 0
+@pytest.fixture
+def copied(runs, tmp_path):
+    """An ensemble, likeness beside, of runs that a test may take away."""
+    members = [shutil.copytree(run, tmp_path / name) for run, name in zip(runs, ("one", "other"), strict=True)]
+    assert ensemble(tmp_path / "both", *members, "--weights", 2, 1, "--feature-similarity", "text=0.5") == 0
+    return tmp_path / "both", members
+
+
+def test_an_ensembles_folder_answers_as_it_was_ranked(copied, capsys):
+    folder, _ = copied
+    ranks = pd.read_parquet(folder / "ranks.parquet").query("direction == 'tail'").iloc[:5]
+    assert len(ranks) == 5
+    for row in ranks.itertuples():
+        capsys.readouterr()
+        asked = ["--head", row.head, "--relation", row.relation, "-k", str(ENTITIES), "--json"]
+        assert main(["predict", str(folder), *asked]) == 0
+        answers = json.loads(capsys.readouterr().out)
+        true = next(answer for answer in answers if answer["id"] == row.tail)
+        assert 1 + sum(a["score"] > true["score"] and a["known"] is None for a in answers) == row.rank
+
+
+def test_an_ensemble_proposes_new_facts_with_probabilities_of_its_own(copied):
+    folder, _ = copied
+    assert main(["predict", str(folder), "--all", "--top", "20", "--json"]) == 0
+    assert len(pd.read_parquet(folder / "predictions.parquet")) == 20
+    made_from = json.loads((folder / "calibration.json").read_text())["made_from"]
+    assert made_from["weights_sha256"] == load_answerer(folder).weights_sha256()
+    metrics = json.loads((folder / "metrics.json").read_text())
+    metrics["members"][0]["weight"] = 3.0
+    (folder / "metrics.json").write_text(json.dumps(metrics), encoding="utf-8")
+    assert made_from["weights_sha256"] != load_answerer(folder).weights_sha256()
+
+
+def test_what_an_ensemble_cannot_do_is_told(copied, capsys):
+    folder, members = copied
     capsys.readouterr()
-    assert main(["predict", str(tmp_path / "both"), "--head", "e00", "--relation", "r0"]) == 2
-    assert f"give a member, {runs[0]}" in capsys.readouterr().err
+    assert main(["evaluate", str(folder)]) == 2
+    assert f"give a member, {members[0]}" in capsys.readouterr().err
+    shutil.rmtree(members[1])
+    assert main(["predict", str(folder), "--head", "e00", "--relation", "r0"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert str(folder) in line
+    assert f"{members[1]}: not a run folder" in line
 
 
 def test_a_grid_ranks_its_ensembles_when_their_members_are_done(tiny_graph, tmp_path, capsys, monkeypatch):

@@ -16,7 +16,7 @@ _OF_ALL = ("output", "top", "questions", "calibration", "precision")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """RUN, --head or --tail, --relation, -k, --json; --all and what belongs to it."""
-    parser.add_argument("run_folder", type=Path, metavar="RUN", help="folder that mmrns train wrote")
+    parser.add_argument("run_folder", type=Path, metavar="RUN", help="folder that mmrns train or mmrns ensemble wrote")
     parser.add_argument("--head", help="id or label of the head; its tails are predicted")
     parser.add_argument("--tail", help="id or label of the tail; its heads are predicted")
     parser.add_argument("--relation", help="id or label of the relation; with --all: of this relation only")
@@ -68,10 +68,10 @@ def run(arguments: argparse.Namespace) -> None:
 def _answer(arguments: argparse.Namespace) -> None:
     """One question, known answers marked with the split that lists them."""
     from mmrns.graph.held_out import dataset_of
-    from mmrns.inference import load
+    from mmrns.inference import load_answerer
     from mmrns.report.tables import markdown_table
 
-    trained = load(arguments.run_folder)
+    trained = load_answerer(arguments.run_folder)
     try:
         dataset = dataset_of(trained.config)
     except UserError as error:  # a model travels without its graph; it only cannot tell what is known
@@ -94,11 +94,11 @@ def _complete(arguments: argparse.Namespace) -> None:
             raise UserError(f"--all --{name}: --all asks of every entity; leave one of them out")
 
     from mmrns.graph.held_out import dataset_of
-    from mmrns.inference import load
+    from mmrns.inference import load_answerer
     from mmrns.inference.completion import Completion
     from mmrns.inference.facts_file import check_output, write_facts
 
-    trained = load(arguments.run_folder)
+    trained = load_answerer(arguments.run_folder)
     if arguments.output is None and not arguments.run_folder.is_dir():
         raise UserError("--output: missing; the model is not in a folder here, so say where its facts should go")
     output = arguments.output or arguments.run_folder / "predictions.parquet"

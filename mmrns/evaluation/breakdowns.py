@@ -14,11 +14,11 @@ from mmrns.graph import AnswerIndex, Dataset
 from mmrns.graph.answers import HEAD, TAIL
 from mmrns.graph.statistics import CATEGORIES, relation_categories
 from mmrns.processes import ALONE, Processes
-from mmrns.scoring import Ensemble, KnowledgeGraphModel
+from mmrns.scoring import Ranker
 
 
 def evaluate_split(
-    model: KnowledgeGraphModel | Ensemble,
+    model: Ranker,
     dataset: Dataset,
     split: str,
     known: AnswerIndex,

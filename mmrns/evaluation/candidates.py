@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mmrns.errors import UserError
 from mmrns.graph.answers import HEAD, TAIL, AnswerIndex, Queries
-from mmrns.scoring import KnowledgeGraphModel
+from mmrns.scoring import Ranker
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Question:
 
 @torch.inference_mode()
 def propose(
-    model: KnowledgeGraphModel,
+    model: Ranker,
     questions: Question,
     known: list[AnswerIndex],
     k: int,

@@ -11,7 +11,7 @@ from torch import Tensor
 from mmrns.errors import DivergedError
 from mmrns.graph.answers import HEAD, TAIL, AnswerIndex, Queries
 from mmrns.processes import ALONE, Processes
-from mmrns.scoring import Ensemble, KnowledgeGraphModel
+from mmrns.scoring import Ranker
 
 # Queries scored at once: enough to keep a machine busy, few enough to be shared by many processes.
 _LARGEST_CHUNK = 256
@@ -46,7 +46,7 @@ class Ranks:
 
 
 def rank_triples(
-    model: KnowledgeGraphModel | Ensemble,
+    model: Ranker,
     triples: NDArray[np.int64],
     known: AnswerIndex,
     memory_mb: int,
@@ -84,7 +84,7 @@ def rank_triples(
 
 
 def _rank_share(
-    model: KnowledgeGraphModel | Ensemble,
+    model: Ranker,
     triples: NDArray[np.int64],
     known: AnswerIndex,
     memory_mb: int,
@@ -110,7 +110,7 @@ def _rank_share(
 
 
 def _rank_chunk(
-    model: KnowledgeGraphModel | Ensemble, queries: Queries, known: AnswerIndex, everything: Any
+    model: Ranker, queries: Queries, known: AnswerIndex, everything: Any
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Of queries sorted by (relation, anchor), (B,) each: both ranks, number of candidates, and whether a score is NaN.
 

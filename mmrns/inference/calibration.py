@@ -21,13 +21,12 @@ from mmrns.evaluation.calibration import (
     threshold_by_relation,
 )
 from mmrns.evaluation.candidates import Candidates, best_facts, in_blocks, propose
-from mmrns.features.digests import file_sha256
 from mmrns.files import read_json, write_json
 from mmrns.graph import Dataset
 from mmrns.graph.answers import HEAD, TAIL, AnswerIndex, Queries
 from mmrns.graph.dataset import SPLITS, UNUSED, Split
+from mmrns.inference.answerer import Answerer
 from mmrns.inference.questions import Ask, Questions, block_size, loops_allowed
-from mmrns.inference.trained import TrainedModel
 
 PRECISIONS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 CALIBRATION_FILE = "calibration.json"
@@ -62,7 +61,7 @@ class Calibration:
 
 
 def calibration(
-    trained: TrainedModel, dataset: Dataset, ask: Ask = "type", method: Method = "isotonic", progress: bool = False
+    trained: Answerer, dataset: Dataset, ask: Ask = "type", method: Method = "isotonic", progress: bool = False
 ) -> Calibration:
     """The run's calibration: read from RUN/calibration.json, or made and kept there.
 
@@ -101,7 +100,7 @@ def _kept(path: Path, made_from: dict[str, Any]) -> Calibration | None:
 
 
 def _calibrate(
-    trained: TrainedModel,
+    trained: Answerer,
     dataset: Dataset,
     asked: Questions,
     method: Method,
@@ -176,7 +175,7 @@ def _quality(calibrator: Calibrator, test: Candidates, true: NDArray[np.bool_], 
 
 
 @torch.inference_mode()
-def _temperature(trained: TrainedModel, triples: NDArray[np.int64], known: AnswerIndex) -> float:
+def _temperature(trained: Answerer, triples: NDArray[np.int64], known: AnswerIndex) -> float:
     """Of the share: the one that makes held-out triples likeliest among the unknown answers of their questions."""
     loss = np.zeros(len(_TEMPERATURES))
     size = block_size(trained, 1)
@@ -192,14 +191,14 @@ def _temperature(trained: TrainedModel, triples: NDArray[np.int64], known: Answe
     return float(_TEMPERATURES[int(np.argmin(loss))])
 
 
-def fingerprint(trained: TrainedModel, dataset: Dataset, asked: Questions) -> dict[str, Any]:
+def fingerprint(trained: Answerer, dataset: Dataset, asked: Questions) -> dict[str, Any]:
     """What probabilities and predictions depend on."""
     triples = hashlib.sha256()
     for split in (*SPLITS, UNUSED):
         triples.update(f"{split} {len(dataset.split(split))}\n".encode())
         triples.update(np.ascontiguousarray(dataset.split(split)).tobytes())
     return {
-        "weights_sha256": file_sha256(trained.run.model_file),
+        "weights_sha256": trained.weights_sha256(),
         "entities_sha256": trained.entities.sha256,
         "triples_sha256": triples.hexdigest(),
         "questions_sha256": asked.sha256,

@@ -12,9 +12,9 @@ from mmrns.errors import UserError
 from mmrns.evaluation.calibration import Method
 from mmrns.evaluation.candidates import Question, in_blocks, propose
 from mmrns.graph import Dataset
+from mmrns.inference.answerer import Answerer
 from mmrns.inference.calibration import PRECISIONS, calibration, fingerprint
 from mmrns.inference.questions import Ask, Questions, block_size, loops_allowed
-from mmrns.inference.trained import TrainedModel
 
 
 class Completion:
@@ -22,7 +22,7 @@ class Completion:
 
     def __init__(
         self,
-        trained: TrainedModel,
+        trained: Answerer,
         dataset: Dataset,
         *,
         k: int = 10,

@@ -1,13 +1,21 @@
 """Several runs that answer as one: their ranks and metrics, in a folder of its own."""
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from mmrns.errors import UserError
 from mmrns.features import FeatureStore
+from mmrns.features.digests import model_sha256
 from mmrns.files import read_json, write_json
+from mmrns.graph import Dataset
 from mmrns.graph.held_out import dataset_of
+from mmrns.inference.answerer import Answerer, described_ensemble
 from mmrns.inference.trained import TrainedModel, load
 from mmrns.memory import peak_memory_mb
 from mmrns.processes import device_of, launched
@@ -17,6 +25,42 @@ from mmrns.training.run_folder import RunFolder, environment
 
 # Which triples a run may be judged on.
 _SHARED = ("validation", "held_out", "held_out_seed")
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedEnsemble(Answerer):
+    """Members that answer as one; the folder says which, and they stay in theirs."""
+
+    model: Ensemble
+    members: tuple[TrainedModel, ...]
+
+    def check_fits(self, dataset: Dataset) -> None:
+        """Raise UserError when the dataset's rows are not those the members were trained on."""
+        self.members[0].check_fits(dataset)
+
+    def weights_sha256(self) -> str:
+        """Of the members' parameters, the features that likeness is judged by, and the weights."""
+        return hashlib.sha256(json.dumps([model_sha256(self.model), self.model.weights]).encode()).hexdigest()
+
+
+def load_answerer(run: str | Path) -> Answerer:
+    """Load what a folder answers with onto the CPU: a run, as `load` does, or an ensemble that was ranked into it.
+
+    Raises:
+        UserError: neither of them, a member that is gone, or features whose likeness counts that are.
+    """
+    folder = RunFolder(Path(run))
+    described = described_ensemble(folder)
+    if described is None:
+        return load(run)
+    try:
+        members = [load(member["run"]) for member in described["members"]]
+        weights, alike = [member["weight"] for member in described["members"]], described["feature_similarity"]
+        config = members[0].config
+        features = open_features(dataset_of(config), config, torch.device("cpu")) if alike else None
+        return _together(folder, members, weights, features, alike)
+    except UserError as error:
+        raise UserError(f"{run}: an ensemble whose members cannot all be read ({error})") from error
 
 
 def evaluate_ensemble(
@@ -67,12 +111,13 @@ def evaluate_ensemble(
     folder, config = RunFolder(Path(output)), first.config.model_copy(update={"output": str(output)})
     device = device_of(config.device)
     features = open_features(dataset, config, device)
-    similarities = [_similarity(features, modality) for modality in alike]
+    ensemble = _together(folder, members, weights, features, alike)
     if together.main:
         folder.claim(config)
     together.wait()
-    model = Ensemble([*(member.model for member in members), *similarities], [*weights, *alike.values()]).to(device)
-    parts = rank_splits(("valid", "test"), folder, model, dataset, features, config, device, together)
+    parts = rank_splits(
+        ("valid", "test"), folder, ensemble.model.to(device), dataset, features, config, device, together
+    )
     if not together.main:
         return {}
     described = [{"run": name, "weight": weight} for name, weight in zip(names, weights, strict=True)]
@@ -87,6 +132,20 @@ def evaluate_ensemble(
     write_json(folder.environment_file, environment())
     write_json(folder.metrics_file, metrics)
     return metrics
+
+
+def _together(
+    folder: RunFolder,
+    members: Sequence[TrainedModel],
+    weights: Sequence[float],
+    features: FeatureStore | None,
+    alike: Mapping[str, float],
+) -> TrainedEnsemble:
+    models = [member.model for member in members]
+    similarities = [_similarity(features, modality) for modality in alike]
+    model = Ensemble([*models, *similarities], [*weights, *alike.values()]).eval()
+    first = members[0]
+    return TrainedEnsemble(folder, first.config, model, first.entities, first.relations, tuple(members))
 
 
 def _is_weight(number: float) -> bool:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from mmrns.evaluation.candidates import Question
 from mmrns.graph import Dataset
 from mmrns.graph.answers import HEAD, TAIL
-from mmrns.inference.trained import TrainedModel
+from mmrns.inference.answerer import Answerer
 
 Ask = Literal["type", "seen", "all"]
 
@@ -91,7 +91,7 @@ def loops_allowed(dataset: Dataset) -> NDArray[np.bool_]:
     return found
 
 
-def block_size(trained: TrainedModel, k: int) -> int:
+def block_size(trained: Answerer, k: int) -> int:
     """Questions answered at once, k answers each, within the run's --eval-memory-mb."""
     entities = len(trained.entities)
     room = trained.config.eval_memory_mb * 2**20

@@ -6,42 +6,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 from huggingface_hub import ModelCard, ModelHubMixin, snapshot_download
 
-from mmrns.config import Config
 from mmrns.config_io import dump_config
 from mmrns.errors import UserError
+from mmrns.features.digests import file_sha256
 from mmrns.features.hub import weights_from_hub
-from mmrns.files import read_json, write_text
-from mmrns.graph import Dataset, Vocabulary
-from mmrns.graph.answers import HEAD, TAIL, Queries
-from mmrns.graph.dataset import Split
+from mmrns.files import write_text
 from mmrns.graph.held_out import dataset_of
+from mmrns.inference.answerer import Answerer, described_ensemble
 from mmrns.inference.card import DATA_LICENCE, licence_of, model_card
 from mmrns.processes import device_of, launched
 from mmrns.scoring import KnowledgeGraphModel, model_of
 from mmrns.training.loop import open_features, rank_splits
 from mmrns.training.run_folder import RunFolder
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """One answer to a query.
-
-    Attributes:
-        rank: place among all entities, from 1, known answers counted too.
-        id, label: of the entity.
-        score: the model's; higher is more plausible.
-        known: the split that lists it as an answer, or None for a new fact.
-    """
-
-    rank: int
-    id: str
-    label: str
-    score: float
-    known: Split | None
-
 
 # What a model needs to answer and to be judged; the rest of a run folder stays at home.
 _TRAVELS = ("model.safetensors", "vocabulary.json", "metrics.json", "calibration.json")
@@ -49,65 +27,21 @@ _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 @dataclass(frozen=True, eq=False)
-class TrainedModel(ModelHubMixin, library_name="mmrns"):
+class TrainedModel(Answerer, ModelHubMixin, library_name="mmrns"):
     """A run's selected checkpoint with the names of its rows.
 
     `save_pretrained`, `push_to_hub` and `from_pretrained` are those of huggingface_hub. What they write and read is a
     run folder without its training state, with a model card.
     """
 
-    run: RunFolder
-    config: Config
     model: KnowledgeGraphModel
-    entities: Vocabulary
-    relations: Vocabulary
     step: int
 
     _hub_mixin_config = {"library_name": "mmrns"}  # noqa: RUF012 - no field: config.json, by which the hub counts loads
 
-    def predict(
-        self,
-        *,
-        head: str | None = None,
-        relation: str,
-        tail: str | None = None,
-        k: int = 10,
-        dataset: Dataset | None = None,
-    ) -> list[Prediction]:
-        """The k most plausible answers of (head, relation, ?) or (?, relation, tail).
-
-        Args:
-            head, tail: exactly one of them, as id or label.
-            relation: id or label.
-            dataset: the graph the run was trained on, to mark known answers; None marks none.
-
-        Raises:
-            UserError: unknown or ambiguous name, both or neither end given, or a dataset with other entities.
-        """
-        if (head is None) == (tail is None):
-            raise UserError("--head, --tail: give exactly one of them; the other end is what is predicted")
-        if k < 1:
-            raise UserError(f"-k {k}: ask for at least 1 answer")
-        direction = TAIL if head is not None else HEAD
-        name, flag = (head, "--head") if head is not None else (tail, "--tail")
-        anchor = torch.tensor([self.entities.find(str(name), flag)])
-        relation_row = torch.tensor([self.relations.find(relation, "--relation")])
-        with torch.inference_mode():
-            scores = self.model.score_all(anchor, relation_row, direction)[0]
-        best = scores.topk(min(k, len(scores)))
-        known = self._known(dataset, Queries(anchor, relation_row, anchor, direction)) if dataset else {}
-        return [
-            Prediction(rank, self.entities.ids[row], self.entities.labels[row], score, known.get(row))
-            for rank, (score, row) in enumerate(zip(best.values.tolist(), best.indices.tolist(), strict=True), start=1)
-        ]
-
-    def check_fits(self, dataset: Dataset) -> None:
-        """Raise UserError when the dataset's rows are not those the run was trained on."""
-        self.run.check_fits(dataset)
-
-    def _known(self, dataset: Dataset, queries: Queries) -> dict[int, Split]:
-        self.check_fits(dataset)
-        return dataset.listed(queries)
+    def weights_sha256(self) -> str:
+        """Of the selected checkpoint."""
+        return file_sha256(self.run.model_file)
 
     def generate_model_card(self, *args: Any, license: str | None = None, **kwargs: Any) -> ModelCard:
         """The card that `save_pretrained` writes as README.md; see mmrns/inference/card.py.
@@ -173,10 +107,11 @@ def load(run: str | Path) -> TrainedModel:
             return TrainedModel.from_pretrained(str(run))
     folder = RunFolder(path)
     config = folder.read_config()
-    if folder.metrics_file.is_file() and not folder.model_file.is_file():
-        members = read_json(folder.metrics_file, "delete it").get("members", [])
-        if members:
-            raise UserError(f"{path}: holds what an ensemble ranked, and no model; give a member, {members[0]['run']}")
+    ensemble = described_ensemble(folder)
+    if ensemble:
+        raise UserError(
+            f"{path}: an ensemble, which mmrns predict alone takes; give a member, {ensemble['members'][0]['run']}"
+        )
     entities, relations = folder.read_vocabulary()
     model = model_of(config, len(entities), len(relations), folder.encoder_inputs())
     step = folder.load_weights({"model": model})

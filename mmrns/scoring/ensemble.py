@@ -49,3 +49,7 @@ class _Encoders:
     def everything(self) -> list[Tensor]:
         """Of each member, the vectors of all entities."""
         return [member.entities.everything() for member in self._members]
+
+
+Ranker = KnowledgeGraphModel | Ensemble
+"""What scores all entities as answers: one model, or several as one."""

@@ -27,7 +27,7 @@ from mmrns.graph import Dataset, load_dataset
 from mmrns.graph.held_out import as_seen, settle_validation, slice_sha256
 from mmrns.memory import peak_memory_mb, tuned_process
 from mmrns.processes import Processes, on_cpu
-from mmrns.scoring import Ensemble, KnowledgeGraphModel
+from mmrns.scoring import KnowledgeGraphModel, Ranker
 from mmrns.training.base import Objective
 from mmrns.training.batches import Batches, derived_seed, total_steps
 from mmrns.training.history import History
@@ -241,7 +241,7 @@ def finish(
 def rank_splits(
     splits: tuple[str, ...],
     run: RunFolder,
-    model: KnowledgeGraphModel | Ensemble,
+    model: Ranker,
     dataset: Dataset,
     features: FeatureStore | None,
     config: Config,

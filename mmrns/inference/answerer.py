@@ -1,0 +1,105 @@
+"""What answers questions of a graph, whether one trained model or several as one."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from mmrns.config import Config
+from mmrns.errors import UserError
+from mmrns.files import read_json
+from mmrns.graph import Dataset, Vocabulary
+from mmrns.graph.answers import HEAD, TAIL, Queries
+from mmrns.graph.dataset import Split
+from mmrns.scoring import Ranker
+from mmrns.training.run_folder import RunFolder
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One answer to a query.
+
+    Attributes:
+        rank: place among all entities, from 1, known answers counted too.
+        id, label: of the entity.
+        score: the model's; higher is more plausible.
+        known: the split that lists it as an answer, or None for a new fact.
+    """
+
+    rank: int
+    id: str
+    label: str
+    score: float
+    known: Split | None
+
+
+@dataclass(frozen=True, eq=False)
+class Answerer:
+    """A folder's model with the names of its rows: a run's (`TrainedModel`) or an ensemble's (`TrainedEnsemble`).
+
+    Attributes:
+        run: the folder, where probabilities and predictions are kept.
+        config: of the run, or of an ensemble's first member.
+    """
+
+    run: RunFolder
+    config: Config
+    model: Ranker
+    entities: Vocabulary
+    relations: Vocabulary
+
+    def predict(
+        self,
+        *,
+        head: str | None = None,
+        relation: str,
+        tail: str | None = None,
+        k: int = 10,
+        dataset: Dataset | None = None,
+    ) -> list[Prediction]:
+        """The k most plausible answers of (head, relation, ?) or (?, relation, tail).
+
+        Args:
+            head, tail: exactly one of them, as id or label.
+            relation: id or label.
+            dataset: the graph the run was trained on, to mark known answers; None marks none.
+
+        Raises:
+            UserError: unknown or ambiguous name, both or neither end given, or a dataset with other entities.
+        """
+        if (head is None) == (tail is None):
+            raise UserError("--head, --tail: give exactly one of them; the other end is what is predicted")
+        if k < 1:
+            raise UserError(f"-k {k}: ask for at least 1 answer")
+        direction = TAIL if head is not None else HEAD
+        name, flag = (head, "--head") if head is not None else (tail, "--tail")
+        anchor = torch.tensor([self.entities.find(str(name), flag)])
+        relation_row = torch.tensor([self.relations.find(relation, "--relation")])
+        with torch.inference_mode():
+            scores = self.model.score_all(anchor, relation_row, direction)[0]
+        best = scores.topk(min(k, len(scores)))
+        known = self._known(dataset, Queries(anchor, relation_row, anchor, direction)) if dataset else {}
+        return [
+            Prediction(rank, self.entities.ids[row], self.entities.labels[row], score, known.get(row))
+            for rank, (score, row) in enumerate(zip(best.values.tolist(), best.indices.tolist(), strict=True), start=1)
+        ]
+
+    def check_fits(self, dataset: Dataset) -> None:
+        """Raise UserError when the dataset's rows are not those that were trained on."""
+        self.run.check_fits(dataset)
+
+    def weights_sha256(self) -> str:
+        """Fingerprint of all that decides the scores of a question."""
+        raise NotImplementedError
+
+    def _known(self, dataset: Dataset, queries: Queries) -> dict[int, Split]:
+        self.check_fits(dataset)
+        return dataset.listed(queries)
+
+
+def described_ensemble(folder: RunFolder) -> dict[str, Any] | None:
+    """What metrics.json says of an ensemble, "members" and "feature_similarity"; None of a folder that holds none."""
+    if folder.model_file.is_file() or not folder.metrics_file.is_file():
+        return None
+    metrics = read_json(folder.metrics_file, "rank the ensemble again")
+    return {"feature_similarity": {}} | metrics if metrics.get("members") else None
