@@ -13,8 +13,9 @@ from mmrns.benchmark.evaluation import CheckedRanking, NaiveRanking, OurRanking,
 from mmrns.benchmark.naive import NaiveStep
 from mmrns.benchmark.pykeen_peer import PyKEENRanking, PyKEENStep
 from mmrns.benchmark.step import OurStep
-from mmrns.config import Config, Device
+from mmrns.config import Config
 from mmrns.config_file import read_preset
+from mmrns.options import Device
 
 # BEiT's patch tokens and SBERT's sentences as the authors published them.
 _FEATURES = {"image": (24, 383), "text": (4, 384)}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mmrns.benchmark.comparison import Comparison
     from mmrns.benchmark.suites import Size
-    from mmrns.config import Device
+    from mmrns.options import Device
 
 _RECORD = Path("results/performance.json")
 
