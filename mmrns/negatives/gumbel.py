@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mmrns.negatives.loops import draws_gradient
+
 
 def gumbel_top_k(log_p: Tensor, number: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Draw `number` of P candidates a row without replacement, from one perturbation and one top-k.
@@ -103,22 +105,7 @@ class _StraightThrough(torch.autograd.Function):
         share = (of_drawn - remaining).exp()  # a
         share_of_rest = (of_rest - rest_mass.clamp_min(lowest)).exp()  # w
 
-        shares, draws, to_draws = share.unsqueeze(-1).unbind(1), hard.unbind(1), gradient.unbind(1)
-        number = len(draws)
-        mean = share_of_rest @ vectors
-        c: list[Tensor] = [mean] * number
-        for i in reversed(range(number)):
-            mean = torch.lerp(mean, draws[i], shares[i])
-            c[i] = torch.linalg.vecdot(to_draws[i], mean)[:, None]
-
-        left = torch.ones_like(shares[0])
-        summed, summed_c = torch.zeros_like(mean), torch.zeros_like(c[0])
-        to_drawn = []
-        for i in range(number):
-            summed = torch.addcmul(to_draws[i], summed, left)
-            summed_c = torch.addcmul(c[i], summed_c, left)
-            to_drawn.append(torch.linalg.vecdot(summed, draws[i])[:, None] - summed_c)
-            left = 1 - shares[i]
-        to_rest = (summed * left) @ vectors.T - summed_c * left
-        to_logits = (share_of_rest * to_rest).scatter(1, drawn, share * torch.cat(to_drawn, dim=1))
+        to_drawn, summed, summed_c = draws_gradient(share, hard, gradient, share_of_rest @ vectors)
+        to_rest = torch.addmm(-summed_c, summed, vectors.T)
+        to_logits = (share_of_rest * to_rest).scatter(1, drawn, share * to_drawn)
         return gradient, to_logits.mul_(sign / temperature), None, None, None, None

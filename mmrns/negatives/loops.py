@@ -88,5 +88,43 @@ def coefficients_gradient(
     return (scaled * gates).sum(1), to_scale
 
 
+def draws_gradient(share: Tensor, draws: Tensor, to_draws: Tensor, mean: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The recursions of a straight-through gradient; see `mmrns.negatives.gumbel`, whose names these are.
+
+    Args:
+        share: a (B, n).
+        draws: E of what was drawn (B, n, w), in order.
+        to_draws: q, the gradients that reach them (B, n, w).
+        mean: (B, w), that of what is never drawn.
+
+    Returns:
+        A_l . E_l - C_l (B, n); A (B, w) and C (B, 1) one step beyond the last draw.
+    """
+    batch, number, width = draws.shape
+    if _LOOPS.usable(share, draws, to_draws, mean):
+        share, draws, to_draws, mean = (part.contiguous() for part in (share, draws, to_draws, mean))
+        to_drawn, summed, summed_c = torch.empty_like(share), torch.empty_like(mean), mean.new_empty(batch, 1)
+        _LOOPS.share(
+            "draws_gradient",
+            split(batch, 4 * draws.numel()),
+            lambda part: (share, draws, to_draws, mean, to_drawn, summed, summed_c, number, width),
+        )
+        return to_drawn, summed, summed_c
+    shares, of_draws, gradients = share.unsqueeze(-1).unbind(1), draws.unbind(1), to_draws.unbind(1)
+    c: list[Tensor] = [mean] * number
+    for i in reversed(range(number)):
+        mean = torch.lerp(mean, of_draws[i], shares[i])
+        c[i] = torch.linalg.vecdot(gradients[i], mean)[:, None]
+    left = torch.ones_like(shares[0])
+    summed, summed_c = torch.zeros_like(mean), torch.zeros_like(c[0])
+    of_drawn = []
+    for i in range(number):
+        summed = torch.addcmul(gradients[i], summed, left)
+        summed_c = torch.addcmul(c[i], summed_c, left)
+        of_drawn.append(torch.linalg.vecdot(summed, of_draws[i])[:, None] - summed_c)
+        left = 1 - shares[i]
+    return torch.cat(of_drawn, dim=1), summed * left, summed_c * left
+
+
 def _spread(scale: Tensor, slots_inner: bool) -> Tensor:
     return scale[:, :, None] if slots_inner else scale[..., None]

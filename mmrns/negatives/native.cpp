@@ -126,4 +126,44 @@ void coefficients_gradient(const float* __restrict__ to_out, const float* __rest
         }
     }
 }
+
+// The recursions of a straight-through gradient (gumbel.py), a row at a time, so that its vectors stay in the cache.
+// share (rows, number); draws and to_draws (rows, number, width); mean (rows, width) of what is never drawn. Writes
+// to_drawn (rows, number) before it is multiplied by the share, and what one step beyond the last draw has summed up:
+// summed (rows, width) and summed_c (rows).
+void draws_gradient(const float* __restrict__ share, const float* __restrict__ draws, const float* __restrict__ to_draws,
+                    const float* __restrict__ mean, float* __restrict__ to_drawn, float* __restrict__ summed,
+                    float* __restrict__ summed_c, int64_t number, int64_t width, int64_t first, int64_t last) {
+    for (int64_t b = first; b < last; ++b) {
+        const float* a = share + b * number;
+        float *c = to_drawn + b * number, *sum = summed + b * width;
+        std::memcpy(sum, mean + b * width, width * sizeof *sum);  // first the running mean m_i
+        for (int64_t i = number; i-- > 0;) {
+            const float *e = draws + (b * number + i) * width, *q = to_draws + (b * number + i) * width;
+            const float of_mean = 1 - a[i];
+            float product = 0;
+            for (int64_t k = 0; k < width; ++k) {
+                sum[k] = of_mean * sum[k] + a[i] * e[k];
+                product += q[k] * sum[k];
+            }
+            c[i] = product;
+        }
+        for (int64_t k = 0; k < width; ++k) sum[k] = 0;
+        float left = 1, sum_c = 0;
+        for (int64_t i = 0; i < number; ++i) {
+            const float *e = draws + (b * number + i) * width, *q = to_draws + (b * number + i) * width;
+            float product = 0;
+            for (int64_t k = 0; k < width; ++k) {
+                sum[k] = q[k] + left * sum[k];
+                product += sum[k] * e[k];
+            }
+            sum_c = c[i] + left * sum_c;
+            c[i] = product - sum_c;
+            left = 1 - a[i];
+        }
+        for (int64_t k = 0; k < width; ++k) sum[k] *= left;
+        summed_c[b] = sum_c * left;
+    }
+}
+
 }

@@ -70,9 +70,11 @@ class KnowledgeGraphModel(nn.Module):
             given: vectors (B, width) of the queries' anchors and of their answers, of use beside `vectors`.
         """
         if vectors is not None and given is not None:
-            anchor, answer = given
-            scores = self.score_candidates(queries, torch.cat([answer[:, None], vectors], dim=1), anchor)
-            return scores[:, 0], scores[:, 1:]
+            anchor, answer = given  # not joined with the drawn: their tensor, and its gradient, would be copied for it
+            return (
+                self.score_candidates(queries, answer[:, None], anchor)[:, 0],
+                self.score_candidates(queries, vectors, anchor),
+            )
         if vectors is not None:
             return self.score_answers(queries), self.score_candidates(queries, vectors)
         scores = self.score_entities(queries, torch.cat([queries.answer[:, None], rows], dim=1))

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare
 
 from mmrns.negatives.gumbel import gumbel_top_k, inclusion, straight_through
+from tests import ways
 from tests.negatives import reference
 
 
@@ -78,6 +79,26 @@ def test_straight_through_equals_successive_one_hot_draws(seed, candidates, numb
     torch.testing.assert_close(found_vectors, wanted_vectors, rtol=1e-8, atol=1e-8)
     reversed_logits, _ = gradients(straight_through(perturbed, drawn, vectors, temperature, sign=-1.0))
     torch.testing.assert_close(reversed_logits, -found_logits)
+
+
+@pytest.mark.parametrize("way", ["compiled", "torch", "three threads"])
+def test_straight_through_in_single_precision_is_that_of_successive_draws(way, monkeypatch):
+    ways.take(way, monkeypatch)
+    generator = torch.Generator().manual_seed(3)
+    log_p = torch.log_softmax(2 * torch.randn(7, 30, generator=generator), dim=1)
+    perturbed, drawn = gumbel_top_k(log_p, 9, generator)
+    vectors, probe = torch.randn(30, 11, generator=generator), torch.randn(7, 9, 11, generator=generator)
+
+    def gradient(draw, dtype):
+        logits = perturbed.to(dtype, copy=True).requires_grad_()
+        (draw(logits, vectors.to(dtype)) * probe).sum().backward()
+        return logits.grad
+
+    def successive(logits, table):
+        return torch.stack([reference.successive_draws(logits[b], drawn[b], table, 0.7) for b in range(7)])
+
+    found = gradient(lambda logits, table: straight_through(logits, drawn, table, 0.7, sign=1.0), torch.float32)
+    torch.testing.assert_close(found.double(), gradient(successive, torch.float64), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("spread", [1.0, 60.0])
