@@ -106,6 +106,6 @@ class _StraightThrough(torch.autograd.Function):
         share_of_rest = (of_rest - rest_mass.clamp_min(lowest)).exp()  # w
 
         to_drawn, summed, summed_c = draws_gradient(share, hard, gradient, share_of_rest @ vectors)
-        to_rest = torch.addmm(-summed_c, summed, vectors.T)
+        to_rest = (summed @ vectors.T).sub_(summed_c)
         to_logits = (share_of_rest * to_rest).scatter(1, drawn, share * to_drawn)
         return gradient, to_logits.mul_(sign / temperature), None, None, None, None
