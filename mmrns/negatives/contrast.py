@@ -69,7 +69,7 @@ def contrast(memory: DrawMemory, config: Config, num_entities: int, weights: Ten
         has = has & present[pool.positives[:, :1]]
         similarity = torch.cat([to_positives, to_candidates], dim=1)
         if kind == "ratio":
-            loss, counts = contrastive_loss(similarity, (positive & has).to(weights.dtype) * elsewhere, negative * has)
+            loss, counts = contrastive_loss(similarity, positive, negative, has, elsewhere)
         else:
             function, setting = _ALTERNATIVES[kind]
             loss, counts = function(similarity, others & has, (negative > 0) & has, getattr(config, setting))
