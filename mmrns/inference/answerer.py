@@ -1,5 +1,6 @@
 """What answers questions of a graph, whether one trained model or several as one."""
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,7 +35,7 @@ class Prediction:
 
 
 @dataclass(frozen=True, eq=False)
-class Answerer:
+class Answerer(ABC):
     """A folder's model with the names of its rows: a run's (`TrainedModel`) or an ensemble's (`TrainedEnsemble`).
 
     Attributes:
@@ -88,9 +89,9 @@ class Answerer:
         """Raise UserError when the dataset's rows are not those that were trained on."""
         self.run.check_fits(dataset)
 
+    @abstractmethod
     def weights_sha256(self) -> str:
         """Fingerprint of all that decides the scores of a question."""
-        raise NotImplementedError
 
     def _known(self, dataset: Dataset, queries: Queries) -> dict[int, Split]:
         self.check_fits(dataset)

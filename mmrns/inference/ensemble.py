@@ -58,7 +58,7 @@ def load_answerer(run: str | Path) -> Answerer:
         weights, alike = [member["weight"] for member in described["members"]], described["feature_similarity"]
         config = members[0].config
         features = open_features(dataset_of(config), config, torch.device("cpu")) if alike else None
-        return _together(folder, members, weights, features, alike)
+        return _as_one(folder, members, weights, features, alike)
     except UserError as error:
         raise UserError(f"{run}: an ensemble whose members cannot all be read ({error})") from error
 
@@ -111,7 +111,7 @@ def evaluate_ensemble(
     folder, config = RunFolder(Path(output)), first.config.model_copy(update={"output": str(output)})
     device = device_of(config.device)
     features = open_features(dataset, config, device)
-    ensemble = _together(folder, members, weights, features, alike)
+    ensemble = _as_one(folder, members, weights, features, alike)
     if together.main:
         folder.claim(config)
     together.wait()
@@ -134,7 +134,7 @@ def evaluate_ensemble(
     return metrics
 
 
-def _together(
+def _as_one(
     folder: RunFolder,
     members: Sequence[TrainedModel],
     weights: Sequence[float],
