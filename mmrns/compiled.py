@@ -26,6 +26,9 @@ _log = logging.getLogger(__name__)
 # The reordering of sums that vector instructions need, and nothing that would lose a NaN.
 _FLAGS = ["-O3", "-std=c++17", "-shared", "-fPIC", "-march=native"]
 _FLAGS += [f"-f{name}" for name in ("no-math-errno", "no-trapping-math", "no-signed-zeros", "associative-math")]
+_TEAM = Path(__file__).with_name("team.cpp")
+_WORK = ctypes.CFUNCTYPE(None, ctypes.c_int64)
+_PROCESS = os.getpid()
 # A range of less work than this, in multiplications, costs more to hand to a thread than to do.
 _WORK_OF_A_THREAD = 1 << 20
 
@@ -61,14 +64,24 @@ class Loops:
     def share(
         self, function: str, ranges: list[tuple[int, int]], arguments: Callable[[int], tuple[Argument, ...]]
     ) -> None:
-        """Call a loop for every range, the first here and each other in a thread; ctypes lets go of the GIL meanwhile.
+        """Call a loop for every range, each in a thread of torch's or, without OpenMP, of our own.
+
+        ctypes lets go of the GIL meanwhile.
 
         Args:
             arguments: number of a range -> what stands before its first and last.
         """
-        others = range(1, len(ranges))
-        jobs = [_threads(len(others)).submit(self.call, function, *arguments(part), *ranges[part]) for part in others]
-        self.call(function, *arguments(0), *ranges[0])
+        given = [(*arguments(part), *bounds) for part, bounds in enumerate(ranges)]
+        if len(given) == 1:
+            self.call(function, *given[0])
+            return
+        loop, calls = getattr(self.library(), function), [tuple(map(_argument, part)) for part in given]
+        team = _team()
+        if team is not None:
+            team(_WORK(lambda part: loop(*calls[part])), ctypes.c_int64(len(calls)))
+            return
+        jobs = [_threads(len(calls) - 1).submit(loop, *part) for part in calls[1:]]
+        loop(*calls[0])
         for job in jobs:
             job.result()
 
@@ -94,38 +107,46 @@ def library(source: Path) -> ctypes.CDLL | None:
     if os.environ.get("MMRNS_NATIVE") == "0":
         return None
     compiler = os.environ.get("CXX") or shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
-    name = source.parent.name
+    name = f"{source.parent.name}/{source.name}"
     if compiler is None:
-        _log.warning("no C++ compiler found: %s takes its slower way through torch", name)
+        _log.warning("no C++ compiler found: a slower way than %s is taken", name)
         return None
     try:
         return ctypes.CDLL(str(_compiled(compiler, source)))
     except (OSError, subprocess.SubprocessError) as error:
         said = (getattr(error, "stderr", None) or str(error)).strip().splitlines()
-        _log.warning(
-            "%s cannot build the loops of %s, which take their slower way through torch (%s)", compiler, name, said[-1]
-        )
+        _log.warning("%s cannot build %s, and a slower way is taken (%s)", compiler, name, said[-1])
         return None
+
+
+@functools.cache
+def _team() -> Callable[..., None] | None:
+    """The function of team.cpp, or None where it cannot be had: then there are threads of our own."""
+    loaded = library(_TEAM) if os.getpid() == _PROCESS else None
+    return None if loaded is None else loaded.team
 
 
 def _compiled(compiler: str, source: Path) -> Path:
     """The shared library of a source, compiler and processor, compiled if the cache lacks it."""
-    identity = "\n".join([source.read_text(encoding="utf-8"), compiler, *_FLAGS, _processor()])
+    text = source.read_text(encoding="utf-8")
+    flags = [*_FLAGS, *(["-fopenmp"] if "#pragma omp" in text else [])]
+    identity = "\n".join([text, compiler, *flags, _processor()])
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mmrns"
     built = cache / f"{source.parent.name}-{hashlib.sha256(identity.encode()).hexdigest()[:16]}.so"
     if not built.is_file():
         try:
-            _compile(compiler, source, built)
+            _compile([compiler, *flags], source, built)
         except UserError:  # a home that cannot be written: compiled for this process alone
             built = Path(tempfile.mkdtemp(prefix="mmrns-")) / built.name
-            _compile(compiler, source, built)
+            _compile([compiler, *flags], source, built)
     return built
 
 
-def _compile(compiler: str, source: Path, into: Path) -> None:
+def _compile(command: list[str], source: Path, into: Path) -> None:
     with atomic_path(into) as temporary:
-        command = [compiler, *_FLAGS, str(source), "-o", str(temporary)]
-        subprocess.run(command, check=True, capture_output=True, text=True, timeout=120)
+        subprocess.run(
+            [*command, str(source), "-o", str(temporary)], check=True, capture_output=True, text=True, timeout=120
+        )
 
 
 def _processor() -> str:
@@ -145,10 +166,13 @@ def _argument(value: Argument) -> ctypes.c_int64 | ctypes.c_float | ctypes.c_voi
     return ctypes.c_void_p(None if value is None else value.data_ptr())
 
 
+# Where there is no OpenMP. With it these would contend with torch's threads, which stay awake between operations.
 @functools.cache
 def _threads(number: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(number, thread_name_prefix="mmrns-loops")
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_threads.cache_clear)  # a forked process has none of its parent's threads
+    # A forked process has none of its parent's threads, and OpenMP would wait for them.
+    os.register_at_fork(after_in_child=_threads.cache_clear)
+    os.register_at_fork(after_in_child=_team.cache_clear)

@@ -186,6 +186,19 @@ def test_a_home_that_cannot_be_written_is_no_obstacle(monkeypatch, tmp_path):
 
 
 @needs_compiler
+def test_threads_of_our_own_do_what_those_of_torch_do(monkeypatch):
+    several_threads(monkeypatch, 3)
+    model, _ = model_of("rotate", {})
+    asked, rows = queries(TAIL)
+    weights = torch.linspace(-1, 1, rows.numel()).view(rows.shape)
+    shared = scored_and_gradients(model, lambda m: m.score_entities(asked, rows), weights)
+    monkeypatch.setattr(compiled, "_team", lambda: None)
+    own = scored_and_gradients(model, lambda m: m.score_entities(asked, rows), weights)
+    for one, other in zip(shared, own, strict=True):
+        assert torch.equal(one, other)
+
+
+@needs_compiler
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 def test_a_forked_process_scores_too(monkeypatch):
     several_threads(monkeypatch, 2)
