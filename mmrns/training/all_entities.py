@@ -8,14 +8,12 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from mmrns.config import Config
 from mmrns.graph import Dataset
-from mmrns.graph.answers import HEAD, TAIL, AnswerIndex, Queries
+from mmrns.graph.answers import HEAD, TAIL, Queries
 from mmrns.losses import binary_cross_entropy_all, cross_entropy_all
 from mmrns.negatives import Negatives, NegativeSampler
-from mmrns.scoring import KnowledgeGraphModel
 from mmrns.training.base import Objective, StepResult, false_negative_rate
 
 
@@ -30,25 +28,6 @@ class _Side(NamedTuple):
 
 class AllEntitiesObjective(Objective):
     """Cross-entropy or binary cross-entropy over all entities; beside it N3 or DURA, relations, sampled negatives."""
-
-    def __init__(
-        self,
-        config: Config,
-        model: KnowledgeGraphModel,
-        sampler: nn.Module,
-        train_answers: AnswerIndex,
-        held_out: AnswerIndex | None = None,
-    ) -> None:
-        """Keep the parts. `sampler` is a NegativeSampler where --sampled-weight is above 0, else an empty module.
-
-        `held_out` (valid and test answers) only measures its false negatives; it never steers.
-        """
-        super().__init__()
-        self.config = config
-        self.model = model
-        self.sampler = sampler
-        self.train_answers = train_answers
-        self.held_out = held_out
 
     def examples(self, dataset: Dataset) -> Tensor:
         """Columns anchor, relation, direction of every distinct query of train."""

@@ -37,12 +37,25 @@ class Objective(nn.Module, ABC):
         model: what is being trained.
         sampler: its negatives; an empty module for an objective without any.
         train_answers: what train lists.
+        held_out: what valid and test list, which only measures false negatives and never steers; None where none are
+            sampled.
     """
 
-    config: Config
-    model: KnowledgeGraphModel
-    sampler: nn.Module
-    train_answers: AnswerIndex
+    def __init__(
+        self,
+        config: Config,
+        model: KnowledgeGraphModel,
+        sampler: nn.Module,
+        train_answers: AnswerIndex,
+        held_out: AnswerIndex | None = None,
+    ) -> None:
+        """Keep the parts."""
+        super().__init__()
+        self.config = config
+        self.model = model
+        self.sampler = sampler
+        self.train_answers = train_answers
+        self.held_out = held_out
 
     @abstractmethod
     def examples(self, dataset: Dataset) -> Tensor:

@@ -37,5 +37,4 @@ def build_objective(config: Config, dataset: Dataset, features: FeatureStore | N
     if config.objective != "sampled":
         sampler = build_sampler(config, context) if config.samples else nn.Module()
         return AllEntitiesObjective(config, model, sampler, answers, held_out).to(device)
-    assert held_out is not None
     return SampledObjective(config, model, build_sampler(config, context), answers, held_out).to(device)

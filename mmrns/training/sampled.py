@@ -3,11 +3,9 @@
 import torch
 from torch import Tensor
 
-from mmrns.config import Config
 from mmrns.graph import Dataset
 from mmrns.graph.answers import HEAD, TAIL, AnswerIndex, Queries
 from mmrns.negatives import NegativeSampler
-from mmrns.scoring import KnowledgeGraphModel
 from mmrns.training.base import Objective, StepResult, false_negative_rate
 
 
@@ -15,22 +13,7 @@ class SampledObjective(Objective):
     """Model and sampler trained jointly; odd steps ask for tails, even steps for heads, as RotatE's program does."""
 
     sampler: NegativeSampler
-
-    def __init__(
-        self,
-        config: Config,
-        model: KnowledgeGraphModel,
-        sampler: NegativeSampler,
-        train_answers: AnswerIndex,
-        held_out: AnswerIndex,
-    ) -> None:
-        """Keep the parts. `held_out` (valid and test answers) only measures false negatives; it never steers."""
-        super().__init__()
-        self.config = config
-        self.model = model
-        self.sampler = sampler
-        self.train_answers = train_answers
-        self.held_out = held_out
+    held_out: AnswerIndex
 
     def examples(self, dataset: Dataset) -> Tensor:
         """The triples of train."""
