@@ -115,7 +115,9 @@ def library(source: Path) -> ctypes.CDLL | None:
         return ctypes.CDLL(str(_compiled(compiler, source)))
     except (OSError, subprocess.SubprocessError) as error:
         said = (getattr(error, "stderr", None) or str(error)).strip().splitlines()
-        _log.warning("%s cannot build %s, and a slower way is taken (%s)", compiler, name, said[-1])
+        # Apple's compiler has no OpenMP: no reason to warn every run.
+        level = logging.INFO if source == _TEAM else logging.WARNING
+        _log.log(level, "%s cannot build %s, and a slower way is taken (%s)", compiler, name, said[-1])
         return None
 
 
