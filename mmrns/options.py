@@ -62,7 +62,7 @@ class TrainOptions(BaseModel):
     negatives_shared: int = _option(
         "Negatives",
         1,
-        "queries of a batch that share one draw of uniform negatives, so that a step touches fewer rows; the known "
+        "queries of a batch that share one draw of the uniform sampler, so that a step touches fewer rows; the known "
         "answers of each are left out for it alone (the chunks of PyTorch-BigGraph, Lerer et al., SysML 2019)",
         gt=0,
     )

@@ -47,7 +47,7 @@ class EntityEncoder(nn.Module, ABC):
             inputs: modality -> (E, D) feature vectors, zero where an entity lacks the modality.
         """
         super().__init__()
-        self.width = width
+        self.width, self._initial_range = width, initial_range
         table = huge_pages(torch.empty(num_entities, width))
         self.table = nn.Parameter(table.uniform_(-initial_range, initial_range))
         if self.uses_features and not inputs:
@@ -77,7 +77,8 @@ class EntityEncoder(nn.Module, ABC):
         al., NeurIPS 2017). Without it the rows of entities that train does not show are where negatives pushed them.
         """
         self.dropout = share
-        self.unknown = nn.Parameter(torch.zeros(self.width))
+        # As a row of the table starts: at zero, norms and cosines would have gradients without bound.
+        self.unknown = nn.Parameter(torch.empty(self.width).uniform_(-self._initial_range, self._initial_range))
         self.register_buffer("shown", torch.ones(len(self.table), dtype=torch.bool))
 
     def whole_table(self) -> Tensor:

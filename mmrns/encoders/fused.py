@@ -28,6 +28,8 @@ class Fused(EntityEncoder):
         inputs: Mapping[str, Tensor] | None = None,
         scale: float = 0.25,
     ) -> None:
+        if not scale > 0:
+            raise ValueError(f"scale {scale} is not above 0")
         super().__init__(num_entities, width, initial_range, _prepared(inputs or {}, scale))
         self.project = nn.ModuleDict()
         for name, vectors in self.inputs.items():

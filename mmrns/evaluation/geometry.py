@@ -56,11 +56,13 @@ class EmbeddingCourse:
     @torch.inference_mode()
     def __call__(self, model: KnowledgeGraphModel) -> dict[str, float]:
         """Both numbers of the model's entities now; those that the graph is too small for are left out."""
-        device = next(model.parameters()).device
+        device, training = next(model.parameters()).device, model.training
         found = {}
+        model.eval()  # as entities are ranked: none is dropped
         if len(self._first):
             ends = (model.entities(rows.to(device)).float() for rows in (self._first, self._second))
             found["alignment"] = float(alignment(*ends))
         if len(self._others) > 1:
             found["uniformity"] = float(uniformity(model.entities(self._others.to(device)).float()))
+        model.train(training)
         return found

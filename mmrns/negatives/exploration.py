@@ -68,12 +68,16 @@ def solving_rows(number: int, device: torch.device) -> Tensor:
 def normalised_entropy(p: Tensor, possible: Tensor | None = None) -> Tensor:
     """Entropy of each row (B, P) over the log of its number of outcomes, mean over rows: 1 is uniform.
 
+    Rows with fewer than two outcomes have nothing to choose, and do not count; where no row counts, it is 0.
+
     Args:
         p: (B, P), rows summing to 1.
         possible: bool, broadcast to (B, P), the outcomes that count; by default those with mass.
     """
-    outcomes = (p > 0 if possible is None else possible.expand_as(p)).sum(1).clamp_min(2)
-    return (torch.special.entr(p).sum(1) / outcomes.log()).mean()
+    outcomes = (p > 0 if possible is None else possible.expand_as(p)).sum(1)
+    counts = outcomes > 1
+    entropy = torch.special.entr(p).sum(1) / outcomes.clamp_min(2).log()
+    return torch.where(counts, entropy, 0).sum() / counts.sum().clamp_min(1)
 
 
 def drawn_from_pool(config: Config, progress: float) -> int:
@@ -88,7 +92,13 @@ def drawn_from_pool(config: Config, progress: float) -> int:
 
 @torch.no_grad()
 def hardness(
-    model: KnowledgeGraphModel, queries: Queries, vectors: Tensor, known: Tensor, drawn: Tensor, drawable: Tensor
+    model: KnowledgeGraphModel,
+    queries: Queries,
+    anchors: Tensor,
+    vectors: Tensor,
+    known: Tensor,
+    drawn: Tensor,
+    drawable: Tensor,
 ) -> Tensor:
     """Mean model score of what was drawn from the pool, less that of uniform draws from it; 0 for uniform sampling.
 
@@ -96,13 +106,14 @@ def hardness(
     stand for the batch.
 
     Args:
+        anchors: (B, w) vectors of the queries' anchors.
         vectors: (P, w) candidates.
         known: (B, P) bool, known answers.
         drawn, drawable: (B, n) columns, and which of them were drawn.
     """
     some = solving_rows(len(known), known.device)
     part = Queries(queries.anchor[some], queries.relation[some], queries.answer[some], queries.direction)
-    scores, drawable, unknown = model.score_shared(part, vectors), drawable[some], ~known[some]
+    scores, drawable, unknown = model.score_shared(part, vectors, anchors[some]), drawable[some], ~known[some]
     of_drawn = (scores.gather(1, drawn[some]) * drawable).sum(1) / drawable.sum(1).clamp_min(1)
     of_uniform = (scores * unknown).sum(1) / unknown.sum(1).clamp_min(1)
     return (of_drawn - of_uniform)[drawable.any(1)].mean()

@@ -109,7 +109,7 @@ class MMRNS(NegativeSampler):
             return Negatives(ids, valid=valid)
 
         candidates = draw_distinct(answers.num_entities, self.pool_size, generator)
-        positives, real = self._positives(queries, rows, generator)
+        positives, real = self._positives(queries, rows, self.config.pool_positives if beta > 0 else 0, generator)
         pool = Pool.of(candidates, positives)
         # One lookup for the pool and the anchors, and none for the answers: each would bring a gradient of the table.
         vectors, anchors = model.entities(torch.cat([pool.rows, queries.anchor])).split([len(pool.rows), len(rows)])
@@ -117,11 +117,11 @@ class MMRNS(NegativeSampler):
         known = known_columns(answers, rows, pool)
         if SCORE in config.modalities.split(","):
             with torch.no_grad():
-                scores = widened(model.score_shared(queries, vectors[: pool.size]))
+                scores = widened(model.score_shared(queries, vectors[: pool.size], anchors))
                 scores = standardised(scores) if config.score_scale == "standardised" else scores
             similarities.to_candidates[SCORE] = scores
             similarities.present[SCORE] = torch.ones(len(pool.rows), dtype=torch.bool, device=scores.device)
-        guarded = self._guarded(queries, model, pool, vectors, similarities, known)
+        guarded = self._guarded(queries, model, pool, vectors, anchors, similarities, known)
 
         p, by_modality, temperature = self.distribution(similarities, pool, known, guarded, step)
         log_p = p.clamp_min(torch.finfo(p.dtype).tiny).log().masked_fill(known, -torch.inf)
@@ -139,7 +139,7 @@ class MMRNS(NegativeSampler):
         metrics = {}
         if measure and number:
             metrics = self._metrics(log_p, by_modality, similarities, pool, temperature)
-            metrics["hardness"] = hardness(model, queries, vectors[: pool.size], known, drawn, drawable)
+            metrics["hardness"] = hardness(model, queries, anchors, vectors[: pool.size], known, drawn, drawable)
         return Negatives(
             ids=torch.cat([pool.candidates[drawn], elsewhere], dim=1),
             vectors=drawn_vectors,
@@ -264,10 +264,11 @@ class MMRNS(NegativeSampler):
                 compare(STRUCTURE, self.structure.crossed(candidates, relations), paired_structure, everywhere)
         return result
 
-    def _positives(self, queries: Queries, rows: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """(B, 1 + k) each query's answer and up to k other known answers, and a (B, 1 + k) bool of which are real."""
+    def _positives(
+        self, queries: Queries, rows: Tensor, number: int, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """(B, 1 + k) each query's answer and up to k = `number` other known answers, and which of them are real."""
         answer = queries.answer[:, None]
-        number = self.config.pool_positives if self.config.contrastive_weight > 0 else 0
         others, real = self.context.answers.window(rows, number, generator)
         real = real & (others != answer)
         return torch.cat([answer, torch.where(real, others, answer)], dim=1), torch.cat(
@@ -280,6 +281,7 @@ class MMRNS(NegativeSampler):
         model: KnowledgeGraphModel,
         pool: Pool,
         vectors: Tensor,
+        anchors: Tensor,
         similarities: Similarities,
         known: Tensor,
     ) -> Tensor | None:
@@ -292,7 +294,7 @@ class MMRNS(NegativeSampler):
             values = mean_similarity(similarities, pool)
         else:
             with torch.no_grad():
-                values = model.score_shared(queries, vectors[: pool.size])
+                values = model.score_shared(queries, vectors[: pool.size], anchors)
         return highest(values, self.config.guard_share, ~known)
 
     def _correction(self, log_p: Tensor, perturbed: Tensor, drawn: Tensor, elsewhere: Tensor) -> Tensor | None:

@@ -125,7 +125,7 @@ class _ComplexDistance(torch.autograd.Function):
         (gradient,) = gradients
         difference, modulus = context.saved_tensors
         left_shape, right_shape = context.shapes
-        scale = -gradient[..., None] / modulus.clamp_min(torch.finfo(modulus.dtype).tiny)
+        scale = (-gradient[..., None] / modulus).masked_fill_(modulus == 0, 0)
         halves = difference.unflatten(-1, (2, modulus.shape[-1]))
         to_right = (halves * scale.unsqueeze(-2)).flatten(-2)
         return -to_right.sum_to_size(left_shape), to_right.sum_to_size(right_shape)

@@ -104,10 +104,14 @@ class KnowledgeGraphModel(nn.Module):
             return self.scoring.score_tails(vectors, relation_vectors, everything)
         return self.scoring.score_heads(everything, relation_vectors, vectors)
 
-    def score_shared(self, queries: Queries, candidates: Tensor) -> Tensor:
-        """Score candidate vectors (P, width), the same for every query, as its answers: (B, P)."""
+    def score_shared(self, queries: Queries, candidates: Tensor, anchor: Tensor) -> Tensor:
+        """Score candidate vectors (P, width), the same for every query, as its answers: (B, P).
+
+        Args:
+            anchor: (B, width) vectors of the anchors: looked up again, they could be dropped where they were not.
+        """
         relation, direction = self.posed(queries.relation, queries.direction)
-        anchor, relation_vectors = self.entities(queries.anchor), self.relations(relation)
+        relation_vectors = self.relations(relation)
         if direction == TAIL:
             return self.scoring.score_tails(anchor, relation_vectors, candidates)
         return self.scoring.score_heads(candidates, relation_vectors, anchor)

@@ -8,7 +8,6 @@
 
 #include <cmath>
 #include <cstdint>
-#include <limits>
 #if defined(__SSE2__)
 #include <immintrin.h>
 #endif
@@ -109,9 +108,8 @@ struct Complex {
         float *__restrict__ dq_imaginary = dq + half, *__restrict__ dc_imaginary = dc + half;
         for (int64_t i = 0; i < half; ++i) {
             const float real = q[i] - c[i], imaginary = q[half + i] - c[half + i];
-            // The smallest normal number makes the gradient at equal numbers 0.
             const float modulus = std::sqrt(real * real + imaginary * imaginary);
-            const float scale = g / (modulus + std::numeric_limits<float>::min());
+            const float scale = modulus > 0 ? g / modulus : 0.0f;
             dq[i] += scale * real;
             dc[i] -= scale * real;
             dq_imaginary[i] += scale * imaginary;

@@ -14,8 +14,8 @@ class RESCAL(ScoringFunction):
 
     def __init__(self, dim: int, gamma: float, block: int = 4) -> None:
         super().__init__(dim, gamma)
-        if block < 1:
-            raise ValueError(f"block {block} is not above 0")
+        if not isinstance(block, int) or block < 1:
+            raise ValueError(f"block {block} is not a whole number above 0")
         self.entity_numbers, self.relation_numbers = block, block * block
 
     def score(self, head: Tensor, relation: Tensor, tail: Tensor) -> Tensor:

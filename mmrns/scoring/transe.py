@@ -12,6 +12,8 @@ class TransE(ScoringFunction):
 
     def __init__(self, dim: int, gamma: float, p: float = 1) -> None:
         super().__init__(dim, gamma)
+        if not p > 0:
+            raise ValueError(f"p {p} is not above 0")
         self.p = float(p)
         self.comparison = {1.0: MANHATTAN, 2.0: EUCLIDEAN}.get(self.p)
 

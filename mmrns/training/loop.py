@@ -148,9 +148,10 @@ def train(
                 result = objective(examples[rows.to(device)], step, generator, measure)
                 # Gradients are averaged over processes: this makes theirs the batch's where shares differ by a row.
                 accelerator.backward(result.loss * (len(rows) * together.number / config.batch_size))
+            if measure or config.clip_gradient:
+                accelerator.unscale_gradients()
             norms = _gradient_norms(plain) if measure and log else {}
             if config.clip_gradient:
-                accelerator.unscale_gradients()
                 clip_gradients(objective.parameters(), config.clip_gradient)
             optimizer.step()
             schedule.step()

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from mmrns.config import Config
+from mmrns.errors import UserError
 from mmrns.processes import on_cpu
 
 _INSTRUCTIONS = ("avx512_bf16", "amx_bf16", "bf16")
@@ -17,7 +18,12 @@ def settle_precision(config: Config) -> Config:
 
     A processor without such instructions takes several times as long over bf16 as over single precision (measured on
     AVX2: 4.6 times for 1000 x 2000 by 2000 x 12842, one thread).
+
+    Raises:
+        UserError: fp16 on a CPU, where accelerate would leave it out without a word.
     """
+    if config.precision == "fp16" and on_cpu(config.device):
+        raise UserError("--precision fp16: is for a GPU; give bf16, auto or no on a CPU")
     if config.precision != "auto":
         return config
     if on_cpu(config.device):

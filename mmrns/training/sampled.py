@@ -28,7 +28,7 @@ class SampledObjective(Objective):
         kgc, own, positive, negative = self.of_drawn(queries, negatives, known[queries.direction], weights)
         loss = kgc + own
         if self.config.regularization:
-            loss = loss + self._mean_penalty(triples)
+            loss = loss + self._mean_penalty(queries)
         if not measure:
             return StepResult(loss)
         with torch.no_grad():
@@ -49,8 +49,8 @@ class SampledObjective(Objective):
             return torch.ones_like(frequency, dtype=dtype)
         return (frequency + 2 * self.config.subsampling_offset).to(dtype).rsqrt()
 
-    def _mean_penalty(self, triples: Tensor) -> Tensor:
-        """Mean over the batch of the regulariser."""
-        head, relation, tail = triples.unbind(1)
-        heads, tails = self.model.entities(torch.cat([head, tail])).chunk(2)
-        return self.penalty(heads, self.model.relations(relation), tails, TAIL) / len(triples)
+    def _mean_penalty(self, queries: Queries) -> Tensor:
+        """Mean over the batch of the regulariser, of the triples as they are posed."""
+        anchors, answers = self.model.entities(torch.cat([queries.anchor, queries.answer])).chunk(2)
+        relation, direction = self.model.posed(queries.relation, queries.direction)
+        return self.penalty(anchors, self.model.relations(relation), answers, direction) / len(relation)

@@ -5,13 +5,14 @@ import json
 import pytest
 import torch
 
-from mmrns import load_dataset
+from mmrns import Config, load_dataset
 from mmrns.cli import main
 from mmrns.encoders import EntityEncoder, build_encoder, entity_inputs
 from mmrns.errors import UserError
 from mmrns.features import FeatureStore
 from mmrns.inference import evaluate, load
 from mmrns.plugins import choices
+from mmrns.training.objective import build_objective
 from tests.tiny import train_command, write_tiny_features, write_tiny_graph
 
 ENTITIES, WIDTH = 6, 4
@@ -111,6 +112,24 @@ def test_a_step_drops_the_share_of_entities_and_trains_the_common_vector_with_th
     out = dropping.table.grad.sum(1) == 0
     assert out[[2, 4]].all() and not out.all()
     torch.testing.assert_close(dropping.unknown.grad.sum(), out.sum().double() * WIDTH)
+
+
+@pytest.mark.parametrize("sampler", ["uniform", "mmrns"])
+def test_the_first_gradients_of_dropout_have_bounds(sampler, tiny_graph):
+    """PairRE and MMRNS divide by norms of vectors: one that starts at zero has a gradient of 1e8 and more."""
+    dataset = load_dataset(tiny_graph)
+    options = {"model": "pairre", "sampler": sampler, "entity_dropout": 0.2, "dim": 8, "pool_size": 40}
+    torch.manual_seed(0)
+    objective = build_objective(Config(**options), dataset, None, torch.device("cpu"))
+    objective(torch.from_numpy(dataset.train), 1, torch.Generator().manual_seed(0), False).loss.backward()
+    assert objective.model.entities.unknown.grad.any()
+    assert all(p.grad is None or p.grad.abs().max() < 10 for p in objective.parameters())
+
+
+@pytest.mark.parametrize("scale", [0, -1])
+def test_a_scale_that_is_none_is_refused(scale):
+    with pytest.raises(UserError, match=f"--encoder fused: scale {scale} is not above 0"):
+        build_encoder("fused", ENTITIES, WIDTH, 0.5, features(), {"scale": scale})
 
 
 def test_a_run_with_dropout_predicts_as_it_ranked(tmp_path):

@@ -16,6 +16,7 @@ from mmrns.evaluation.geometry import (
     uniformity_of_pairs,
 )
 from mmrns.graph.answers import AnswerIndex
+from mmrns.scoring import build_model
 from mmrns.training.history import read_history
 
 
@@ -89,6 +90,15 @@ def test_training_records_both_at_each_validation_and_the_last_is_that_of_the_we
     assert again["uniformity"] == pytest.approx(
         float(uniformity(trained.model.entities.everything().detach())), rel=1e-5
     )
+
+
+def test_the_course_sees_entities_as_they_are_ranked(tiny_graph):
+    dataset = load_dataset(tiny_graph)
+    course = EmbeddingCourse(dataset.answers("train"), 5)
+    model = build_model("distmult", len(dataset.entities), len(dataset.relations), 4, 1.0, entity_dropout=0.5)
+    assert course(model) == course(model)
+    assert model.training
+    assert course(model) == course(model.eval())
 
 
 def test_the_course_leaves_every_other_draw_alone(tiny_graph):

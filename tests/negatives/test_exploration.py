@@ -10,7 +10,7 @@ from scipy.optimize import brentq
 
 from mmrns.config_io import load_config
 from mmrns.graph.answers import HEAD, TAIL, Queries
-from mmrns.negatives.exploration import entropy_target, hardness, solve_temperature, solving_rows
+from mmrns.negatives.exploration import entropy_target, hardness, normalised_entropy, solve_temperature, solving_rows
 from mmrns.negatives.uniform import uniform_draws
 from mmrns.training.sampled import SampledObjective
 from tests.negatives.graphs import build, random_features, random_triples
@@ -156,6 +156,23 @@ def test_l_con_counts_by_its_weight_at_the_step():
     assert losses[1] == pytest.approx(4 * losses[0])
 
 
+@pytest.mark.parametrize("weight", [0.0, 1.0])
+def test_l_con_has_its_positives_whenever_it_counts(weight):
+    """--contrastive-warmup with --contrastive-weight 0 once compared with the pool's positives alone."""
+    early = {"contrastive_warmup": 0.5, "contrastive_warmup_weight": 1.0, "pool_positives": 3, "total_steps": 10}
+    triples, _, model, sampler = built(contrastive_weight=weight, **early)
+    widths = [draw(triples, model, sampler, step)[1].memory.pool.positives.shape[1] for step in (1, 10)]
+    assert widths == [4, 4 if weight else 1]
+
+
+def test_rows_with_nothing_to_choose_say_nothing_of_the_entropy():
+    p = torch.tensor([[0.25, 0.75, 0.0], [1.0, 0.0, 0.0], [torch.nan] * 3])
+    possible = torch.tensor([[True, True, False], [True, False, False], [False] * 3])
+    expected = -(0.25 * math.log(0.25) + 0.75 * math.log(0.75)) / math.log(2)
+    assert float(normalised_entropy(p, possible)) == pytest.approx(expected, abs=1e-6)
+    assert float(normalised_entropy(p, torch.zeros(3, dtype=torch.bool))) == 0
+
+
 @pytest.mark.parametrize("direction", [TAIL, HEAD])
 def test_hardness_is_the_gain_in_score_over_uniform_draws(direction):
     triples, _, model, _ = built()
@@ -173,7 +190,7 @@ def test_hardness_is_the_gain_in_score_over_uniform_draws(direction):
         hard = [scores[c] for c, there in zip(drawn[b].tolist(), drawable[b].tolist(), strict=True) if there]
         easy = [score for score, listed in zip(scores, known[b].tolist(), strict=True) if not listed]
         differences.append(sum(hard) / len(hard) - sum(easy) / len(easy))
-    found = hardness(model, queries, everyone, known, drawn, drawable)
+    found = hardness(model, queries, model.entities(queries.anchor), everyone, known, drawn, drawable)
     assert float(found) == pytest.approx(sum(differences) / 5, rel=1e-9)
 
 

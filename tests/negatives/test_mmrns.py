@@ -74,7 +74,7 @@ def test_a_joint_step_equals_the_equations_in_value_and_gradient(seed, missing, 
     has = {name: tensors[1].any(1) for name, tensors in features.tensors.items()}
     has["structure"] = torch.ones(ENTITIES, dtype=torch.bool)
     noise = torch.Generator().manual_seed(seed)
-    sampler._positives(queries, answers.rows(queries), noise)  # consumes its share of the noise
+    sampler._positives(queries, answers.rows(queries), config.pool_positives, noise)  # consumes its share of the noise
     uniform = torch.rand(len(batch), ENTITIES, generator=noise, dtype=torch.float64)
     gumbel = -(-uniform.log()).log()
     known = [

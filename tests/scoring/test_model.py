@@ -57,7 +57,7 @@ def test_candidates_answers_and_all_entities_get_the_same_scores(name, direction
     everyone = model.score_all(queries.anchor, queries.relation, direction)
     vectors = model.entities.everything().expand(3, -1, -1)
     torch.testing.assert_close(everyone, model.score_candidates(queries, vectors), rtol=0, atol=1e-10)
-    shared = model.score_shared(queries, model.entities.everything()[2:5])
+    shared = model.score_shared(queries, model.entities.everything()[2:5], model.entities(queries.anchor))
     torch.testing.assert_close(everyone[:, 2:5], shared, rtol=0, atol=1e-10)
     answers = everyone[torch.arange(3), queries.answer]
     torch.testing.assert_close(answers, model.score_answers(queries), rtol=0, atol=1e-10)
@@ -120,8 +120,14 @@ def test_a_wrong_name_is_told_in_one_line(own, name, message):
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("options", [{"nonsense": 1}, {"p": "one"}, {"p": [1]}, {"gamma": 3}])
+@pytest.mark.parametrize("options", [{"nonsense": 1}, {"p": "one"}, {"p": [1]}, {"p": -1}, {"gamma": 3}])
 def test_an_option_that_the_function_does_not_take_is_told_in_one_line(options):
     with pytest.raises(UserError, match="--model-options: transe does not take them") as error:
         build_model("transe", 2, 2, 2, 1.0, options)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("block", [0, 1.5])
+def test_blocks_of_rescal_are_whole(block):
+    with pytest.raises(UserError, match=f"--model-options: rescal does not take them .block {block} is not a whole"):
+        build_model("rescal", 2, 2, 2, 1.0, {"block": block})

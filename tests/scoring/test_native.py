@@ -13,7 +13,7 @@ from mmrns.graph.answers import HEAD, TAIL, Queries
 from mmrns.scoring import build_model, native
 from mmrns.scoring.kernels import COMPLEX
 from tests.scoring.test_scoring_functions import FUNCTIONS, every_variant
-from tests.ways import several_threads
+from tests.ways import several_threads, take
 
 needs_compiler = pytest.mark.skipif(native.library() is None, reason="there is no C++ compiler")
 QUERIES, EACH, ENTITIES, RELATIONS = 9, 11, 17, 3
@@ -91,6 +91,15 @@ def test_the_same_threads_give_the_same_bits(name, options, monkeypatch):
         weights = torch.linspace(-1, 1, rows.numel()).view(rows.shape)
         runs.append(scored_and_gradients(model, lambda m: m.score_entities(asked, rows), weights))
     assert all(torch.equal(*pair) for pair in zip(*runs, strict=True))
+
+
+@pytest.mark.parametrize("way", ["compiled", "torch"])
+def test_equal_numbers_have_no_gradient_however_large_that_of_the_distance(way, monkeypatch):
+    take(way, monkeypatch)
+    vectors = torch.tensor([[1.0, -2.0, 0.5, 3.0]])
+    query, table = vectors.clone().requires_grad_(), vectors.clone().requires_grad_()
+    COMPLEX.every(query, table).backward(torch.full((1, 1), 65536.0))  # as the scale of a loss in half precision
+    assert not query.grad.any() and not table.grad.any()
 
 
 @needs_compiler
@@ -188,14 +197,14 @@ def test_a_home_that_cannot_be_written_is_no_obstacle(monkeypatch, tmp_path):
 @needs_compiler
 def test_threads_of_our_own_do_what_those_of_torch_do(monkeypatch):
     several_threads(monkeypatch, 3)
-    model, _ = model_of("rotate", {})
     asked, rows = queries(TAIL)
     weights = torch.linspace(-1, 1, rows.numel()).view(rows.shape)
-    shared = scored_and_gradients(model, lambda m: m.score_entities(asked, rows), weights)
-    monkeypatch.setattr(compiled, "_team", lambda: None)
-    own = scored_and_gradients(model, lambda m: m.score_entities(asked, rows), weights)
-    for one, other in zip(shared, own, strict=True):
-        assert torch.equal(one, other)
+    runs = []
+    for team in (compiled._team, lambda: None):
+        monkeypatch.setattr(compiled, "_team", team)
+        model, _ = model_of("rotate", {})
+        runs.append(scored_and_gradients(model, lambda m: m.score_entities(asked, rows), weights))
+    assert all(torch.equal(*pair) for pair in zip(*runs, strict=True))
 
 
 @needs_compiler

@@ -24,7 +24,15 @@ def make(tiny_graph):
     def build(**options):
         config = Config(**({"dim": 6, "num_negatives": 5, "pool_size": 20, "sampler": "uniform"} | options))
         torch.manual_seed(0)
-        model = build_model("distmult", ENTITIES, RELATIONS, config.dim, config.gamma).double()
+        model = build_model(
+            "distmult",
+            ENTITIES,
+            RELATIONS,
+            config.dim,
+            config.gamma,
+            reciprocal=config.reciprocal,
+            entity_dropout=config.entity_dropout,
+        ).double()
         sampler = build_sampler(config, SamplerContext(train, None, config.dim, config.dim)).double()
         objective = SampledObjective(config, model, sampler, train, held_out)
         objective.triples = torch.from_numpy(dataset.train[:40])
@@ -56,8 +64,15 @@ def test_without_subsampling_every_triple_weighs_one(make):
 
 @pytest.mark.parametrize("sampler", ["uniform", "mmrns"])
 @pytest.mark.parametrize(("step", "direction"), [(1, TAIL), (2, HEAD)])
-def test_the_loss_is_the_equation_over_what_was_drawn(make, sampler, step, direction):
-    objective = make(sampler=sampler, adversarial_temperature=0.5, contrastive_weight=0.3, regularization=0.01)
+@pytest.mark.parametrize("reciprocal", [False, True])
+def test_the_loss_is_the_equation_over_what_was_drawn(make, sampler, step, direction, reciprocal):
+    objective = make(
+        sampler=sampler,
+        adversarial_temperature=0.5,
+        contrastive_weight=0.3,
+        regularization=0.01,
+        reciprocal=reciprocal,
+    )
     result = objective(objective.triples, step, generator(), False)
     queries = Queries.of(objective.triples, direction)
     drawn = objective.sampler.draw(queries, objective.model, step, generator(), False)
@@ -69,6 +84,8 @@ def test_the_loss_is_the_equation_over_what_was_drawn(make, sampler, step, direc
         expected = expected + objective.sampler.loss(drawn, self_adversarial_weights(negative, 0.5, drawn.valid))
         table, relations = objective.model.entities.table, objective.model.relations.weight
         head, relation, tail = objective.triples.unbind(1)
+        if reciprocal and direction == HEAD:  # asked under the inverse relation, whose row is penalised then
+            relation = relation + RELATIONS
         cubes = sum((part.abs() ** 3).sum() for part in (table[head], relations[relation], table[tail]))
         expected = expected + 0.01 * cubes / 40
     torch.testing.assert_close(result.loss.detach(), expected, rtol=1e-8, atol=1e-8)
@@ -101,13 +118,16 @@ def test_softmax_over_what_was_drawn_knows_how_many_entities_each_stands_for(mak
 
 
 @pytest.mark.parametrize("sampler", ["uniform", "mmrns"])
-def test_measuring_does_not_change_the_step(make, sampler):
-    gradients = []
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+def test_measuring_does_not_change_the_step_or_the_next(make, sampler, dropout):
+    gradients, states = [], []
     for measure in (False, True):
-        objective = make(sampler=sampler)
+        objective = make(sampler=sampler, entity_dropout=dropout)
         result = objective(objective.triples, 3, generator(), measure)
         result.loss.backward()
         gradients.append([p.grad for p in objective.parameters() if p.grad is not None])
+        states.append(torch.get_rng_state())
+    assert torch.equal(*states)
     assert len(gradients[0]) == len(gradients[1]) > 0
     for without, with_measure in zip(*gradients, strict=True):
         assert torch.equal(without, with_measure)

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from mmrns.config import Config
+from mmrns.errors import UserError
 from mmrns.experiments.cells import differences
 from mmrns.training import loop
 from mmrns.training.all_entities import AllEntitiesObjective
@@ -40,6 +41,12 @@ def test_auto_is_bf16_where_the_processor_has_it(capable, capabilities, expected
 def test_a_precision_that_is_given_stays(capable, precision):
     capable()
     assert settle_precision(Config(precision=precision, device="cpu")).precision == precision
+
+
+def test_fp16_on_a_cpu_is_refused(capable):
+    capable()
+    with pytest.raises(UserError, match=r"^--precision fp16: is for a GPU; give bf16, auto or no on a CPU$"):
+        settle_precision(Config(precision="fp16", device="cpu"))
 
 
 def test_tf32_is_for_the_products_of_steps_alone_and_changes_nothing_on_a_cpu(tiny_graph, tmp_path, monkeypatch):
