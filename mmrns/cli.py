@@ -10,7 +10,11 @@ from typing import NoReturn
 import mmrns.commands
 from mmrns.errors import UserError
 
-_DISK_ERRORS = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EROFS, errno.EACCES)
+_NO_ROOM = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EROFS, errno.EACCES)
+_NO_SUCH_PLACE = (errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP)
+_MENDS = dict.fromkeys(_NO_ROOM, "free some room or choose another folder")
+_MENDS |= dict.fromkeys(_NO_SUCH_PLACE, "give another path")
+_LONGEST_NAME = 200  # of a path in a message: some are whole pictures, as data: URIs
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -53,13 +57,11 @@ def main(argv: list[str] | None = None) -> int:
         sys.stderr.close()
         return 0
     except OSError as error:
-        if error.errno not in _DISK_ERRORS:
+        if error.errno not in _MENDS:
             raise
-        where = error.filename or "the output"
-        print(
-            f"mmrns {arguments.command}: {where}: {error.strerror}; free some room or choose another folder",
-            file=sys.stderr,
-        )
+        where = str(error.filename or "the output")
+        where = where if len(where) <= _LONGEST_NAME else f"{where[:_LONGEST_NAME]}…"
+        print(f"mmrns {arguments.command}: {where}: {error.strerror}; {_MENDS[error.errno]}", file=sys.stderr)
         return 2
     return 0
 

@@ -8,12 +8,14 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from mmrns.errors import UserError
 
 _NO_ROOM = tuple(os.strerror(number) for number in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EROFS))
 _PARTIAL = ".partial"
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
+_held: set[IO[str]] = set()
 
 
 @contextlib.contextmanager
@@ -72,6 +74,83 @@ def _umask() -> int:
 def is_partial(path: Path) -> bool:
     """Whether `path` is what a killed process left of an atomic write."""
     return path.name.startswith(".") and path.name.endswith(_PARTIAL)
+
+
+@contextlib.contextmanager
+def claimed(path: Path, wait: bool = False) -> Iterator[bool]:
+    """Whether this process may work on a file or folder; the lock goes with the process, however that ends.
+
+    Programs that it starts with its open files keep the lock too, forks do not. Where the operating or file system
+    has no locks, nobody is kept away. Who holds a lock may remove its file.
+
+    Args:
+        path: what is worked on; the lock is a file beside it.
+        wait: until it is free, instead of yielding False when it is not.
+
+    Raises:
+        UserError: there can be no file beside `path`.
+    """
+    while True:
+        with _open_lock(path) as lock:
+            if not _taken(lock, wait):
+                yield False
+                return
+            if not _is_file_of(lock, lock_file(path)):
+                continue  # who held it removed the file meanwhile: the lock of others is a new one
+            os.set_inheritable(lock.fileno(), True)  # a run that outlives this process keeps its lock
+            _held.add(lock)
+            try:
+                yield True
+            finally:
+                _held.discard(lock)
+            return
+
+
+def lock_file(path: Path) -> Path:
+    """The file that holds the lock of a file or folder."""
+    return path.with_name(f".{path.name}.lock")
+
+
+def _open_lock(path: Path) -> IO[str]:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return lock_file(path).open("w")
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise UserError(f"{path}: cannot be written ({reason}); free some room or choose another folder") from error
+
+
+def _taken(lock: IO[str], wait: bool) -> bool:
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return True
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+    return True
+
+
+def _is_file_of(opened: IO[str], path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(opened.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _let_go() -> None:
+    """In a fork: a worker that for some seconds outlives the process it works for keeps nobody from going on."""
+    for lock in _held:
+        lock.close()
+    _held.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_let_go)
 
 
 def write_text(path: Path, text: str) -> None:

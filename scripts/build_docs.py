@@ -8,6 +8,7 @@ import argparse
 import ast
 import dataclasses
 import importlib
+import pkgutil
 import re
 import sys
 import tomllib
@@ -17,6 +18,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+import mmrns.commands
 import mmrns.losses
 from mmrns.analysis.guide import GUIDES
 from mmrns.config import Config, flag, options_by_section
@@ -94,8 +96,8 @@ def _shown(default: Any) -> str:
 
 
 def first_line(thing: object) -> str:
-    """The first line of what a thing says about itself."""
-    return (thing.__doc__ or "").strip().splitlines()[0]
+    """The first line of what a thing says about itself; empty where it says nothing."""
+    return (thing.__doc__ or "").strip().partition("\n")[0]
 
 
 def _choices(package: str, base: type) -> str:
@@ -117,9 +119,9 @@ def _file(thing: Any) -> str:
 def commands() -> str:
     """The subcommands of mmrns, with the line that --help shows."""
     rows = []
-    for path in sorted((ROOT / "mmrns" / "commands").glob("[a-z]*.py")):
-        name = path.stem.rstrip("_").replace("_", "-")
-        rows.append([f"`mmrns {name}`", importlib.import_module(f"mmrns.commands.{path.stem}").HELP])
+    for module in pkgutil.iter_modules(mmrns.commands.__path__):  # in the order of their names
+        name = module.name.rstrip("_").replace("_", "-")
+        rows.append([f"`mmrns {name}`", importlib.import_module(f"mmrns.commands.{module.name}").HELP])
     return table(["command", "what it does"], rows)
 
 

@@ -102,6 +102,11 @@ def test_named_files_and_functions_exist(page):
     assert wrong == []
 
 
+def test_a_class_without_a_docstring_has_an_empty_description(builder):
+    assert builder.first_line(type("Bare", (), {})) == ""
+    assert builder.first_line(type("Said", (), {"__doc__": "\n    One line.\n\n    More."})) == "One line."
+
+
 def test_every_equation_names_a_function_and_a_test():
     text = (ROOT / "docs" / "method.md").read_text(encoding="utf-8")
     rows = [line.strip("| ").split(" | ") for line in text.partition("## 11.")[2].splitlines() if line.startswith("| ")]

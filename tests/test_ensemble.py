@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import shutil
 import statistics
 
@@ -103,7 +104,7 @@ def test_a_run_and_likeness_are_ranked_as_one(runs, tmp_path):
     assert ensemble(tmp_path / "alike", runs[0], "--feature-similarity", "text=0.5", "image=0.25") == 0
     metrics = json.loads((tmp_path / "alike/metrics.json").read_text())
     assert metrics["feature_similarity"] == {"text": 0.5, "image": 0.25}
-    assert metrics["members"] == [{"run": str(runs[0]), "weight": 1.0}]
+    assert metrics["members"] == [{"run": os.path.relpath(runs[0], tmp_path / "alike"), "weight": 1.0}]
     ranks, alone = (pd.read_parquet(folder / "ranks.parquet")["rank"] for folder in (tmp_path / "alike", runs[0]))
     assert metrics["test"]["both"]["mrr"] == pytest.approx((1 / ranks).mean(), abs=1e-12)
     assert (ranks != alone).any()
@@ -120,7 +121,8 @@ def test_the_command_writes_metrics_of_its_ranks_and_says_of_what(runs, tmp_path
     assert ensemble(tmp_path / "both", *runs, "--weights", 2, 1, "--json") == 0
     metrics = json.loads((tmp_path / "both/metrics.json").read_text())
     assert json.loads(capsys.readouterr().out) == {split: metrics[split] for split in ("valid", "test")}
-    assert metrics["members"] == [{"run": str(runs[0]), "weight": 2.0}, {"run": str(runs[1]), "weight": 1.0}]
+    first, second = (os.path.relpath(run, tmp_path / "both") for run in runs)
+    assert metrics["members"] == [{"run": first, "weight": 2.0}, {"run": second, "weight": 1.0}]
     assert metrics["steps"] == 60
     ranks = pd.read_parquet(tmp_path / "both/ranks.parquet")
     assert metrics["test"]["both"]["mrr"] == pytest.approx((1 / ranks["rank"]).mean(), abs=1e-12)
@@ -153,7 +155,19 @@ def test_what_is_wrong_is_told_before_anything_is_written(runs, tmp_path, capsys
     (tmp_path / "held-out/metrics.json").unlink()
     assert "not finished" in refuse(capsys, output, runs[0], tmp_path / "held-out")
     assert not output.exists()
-    assert "already holds something" in refuse(capsys, runs[0], *runs)
+    told = refuse(capsys, runs[0], *runs)
+    assert "already holds something; choose another folder" in told and "--resume" not in told
+
+
+def test_a_metrics_json_that_holds_no_object_is_named(runs, tmp_path, capsys):
+    spoilt = shutil.copytree(runs[1], tmp_path / "spoilt")
+    (spoilt / "metrics.json").write_text("[]")
+    told = refuse(capsys, tmp_path / "new", runs[0], spoilt)
+    assert f"{spoilt / 'metrics.json'}: holds no object" in told and not (tmp_path / "new").exists()
+    (spoilt / "model.safetensors").unlink()
+    assert main(["predict", str(spoilt), "--head", "e00", "--relation", "r0"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"{spoilt / 'metrics.json'}: holds no object" in line
 
 
 @pytest.fixture
@@ -175,6 +189,19 @@ def test_an_ensembles_folder_answers_as_it_was_ranked(copied, capsys):
         answers = json.loads(capsys.readouterr().out)
         true = next(answer for answer in answers if answer["id"] == row.tail)
         assert 1 + sum(a["score"] > true["score"] and a["known"] is None for a in answers) == row.rank
+
+
+def test_an_ensemble_answers_from_anywhere_and_moves_with_its_members(copied, tmp_path, monkeypatch, capsys):
+    asked = ["--head", "e00", "--relation", "r0", "--json"]
+    assert main(["predict", str(copied[0]), *asked]) == 0
+    before = capsys.readouterr().out
+    moved = tmp_path / "moved"
+    moved.mkdir()
+    for name in ("both", "one", "other"):
+        (tmp_path / name).rename(moved / name)
+    monkeypatch.chdir(moved / "one")
+    assert main(["predict", "../both", *asked]) == 0
+    assert capsys.readouterr().out == before
 
 
 def test_an_ensemble_proposes_new_facts_with_probabilities_of_its_own(copied):
@@ -209,8 +236,7 @@ def test_a_grid_ranks_its_ensembles_when_their_members_are_done(tiny_graph, tmp_
     assert reproduce(grid, root, "--seeds", 2) == 0
     assert reproduce(grid, root, "--table", "--results", tmp_path / "results", "--seeds", 2) == 0
     ranked = [json.loads((root / f"tiny/both/seed-{seed}/metrics.json").read_text()) for seed in (0, 1)]
-    members = [str(root / f"tiny/{row}/seed-1") for row in ("first", "second")]
-    assert [member["run"] for member in ranked[1]["members"]] == members
+    assert [member["run"] for member in ranked[1]["members"]] == ["../../first/seed-1", "../../second/seed-1"]
     kept = json.loads((tmp_path / "results/tiny/tiny/both/seed-1/environment.json").read_text())
     metrics = json.loads((tmp_path / "results/tiny/tiny/both/seed-1/metrics.json").read_text())
     assert [member["run"] for member in metrics["members"]] == ["tiny/first/seed-1", "tiny/second/seed-1"]

@@ -1,14 +1,27 @@
 """Atomic writing and reading of small structured files."""
 
 import errno
+import fcntl
 import hashlib
+import multiprocessing
 import os
 import stat
+import time
 
 import pytest
 
 from mmrns.errors import UserError
-from mmrns.files import atomic_path, is_partial, read_json, read_json_lines, sha256, write_json, write_text
+from mmrns.files import (
+    atomic_path,
+    claimed,
+    is_partial,
+    lock_file,
+    read_json,
+    read_json_lines,
+    sha256,
+    write_json,
+    write_text,
+)
 
 
 def names_in(folder):
@@ -91,6 +104,63 @@ def test_a_bad_line_is_named_by_number(tmp_path, line):
 def test_the_fingerprint_of_lines_is_that_of_the_text(tmp_path):
     assert sha256(["a", "é"]) == hashlib.sha256("a\né\n".encode()).hexdigest()
     assert sha256(["a", "b"]) != sha256(["ab"]) != sha256(["b", "a"])
+
+
+def test_what_is_claimed_is_free_again_afterwards(tmp_path):
+    with claimed(tmp_path / "new/x") as first, claimed(tmp_path / "new/x") as second:
+        assert first and not second
+    with claimed(tmp_path / "new/x") as free:
+        assert free
+
+
+def stay(running):
+    running.set()
+    time.sleep(600)
+
+
+def test_a_fork_keeps_no_lock(tmp_path):
+    context = multiprocessing.get_context("fork")
+    running = context.Event()
+    child = context.Process(target=stay, args=(running,))
+    with claimed(tmp_path / "x") as free:
+        assert free
+        child.start()
+        assert running.wait(60)
+    try:
+        with claimed(tmp_path / "x") as free:
+            assert free and child.is_alive()
+    finally:
+        child.kill()
+        child.join()
+
+
+def test_a_lock_file_that_its_holder_removed_meanwhile_is_no_claim(tmp_path, monkeypatch):
+    flock, path = fcntl.flock, tmp_path / "x"
+
+    def removed_first(lock, how):
+        monkeypatch.undo()
+        lock_file(path).unlink()
+        flock(lock, how)
+
+    monkeypatch.setattr(fcntl, "flock", removed_first)
+    with claimed(path) as first, claimed(path) as second:
+        assert first and not second
+
+
+def test_where_there_are_no_locks_nobody_is_kept_away(tmp_path, monkeypatch):
+    def unsupported(lock, how):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", unsupported)
+    with claimed(tmp_path / "x") as free:
+        assert free
+
+
+def test_what_can_have_no_lock_beside_it_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    for path in (tmp_path / "file/x", tmp_path / "file/further/x"):
+        with pytest.raises(UserError, match=r"/x: cannot be written \(.*\); free some room"), claimed(path):
+            pass
 
 
 def test_an_error_s_message_is_one_line():

@@ -15,6 +15,8 @@ from mmrns import Config, evaluate, load, load_dataset, train
 from mmrns.cli import main
 from mmrns.errors import UserError
 from mmrns.graph.answers import HEAD, TAIL
+from mmrns.plugins import choices
+from mmrns.scoring import ScoringFunction
 from tests.tiny import ENTITIES, SHORT_RUN
 
 
@@ -187,6 +189,13 @@ def test_list_names_and_explains_the_choices(tiny_graph, monkeypatch, capsys, wh
     assert main(["list", what]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split(maxsplit=1) for line in lines] == [list(entry) for entry in listed.items()]
+
+
+def test_list_has_nothing_to_say_of_a_choice_without_a_docstring(monkeypatch, capsys):
+    monkeypatch.setattr(choices("mmrns.scoring", ScoringFunction)["transe"], "__doc__", None)
+    assert main(["list", "models", "--json"]) == 0
+    listed = json.loads(capsys.readouterr().out)
+    assert listed["transe"] == "" and len(listed["rotate"]) > 3
 
 
 def test_both_doors_open(tmp_path):

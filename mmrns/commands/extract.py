@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Extract, then say what came out: encoders, shapes, how many entities have what, and the first faults."""
+    """Extract, then say what came out: encoders, shapes, how many entities have what, what not, and first faults."""
     from mmrns.features.extract import extract
     from mmrns.features.store import MANIFEST_FILE
     from mmrns.graph.dataset import load_dataset
@@ -71,6 +71,14 @@ def run(arguments: argparse.Namespace) -> None:
         count = manifest["counts"][name]
         shape = f"{entry['tokens']} x {entry['width']}"
         print(f"  {name}: {entry['encoder']}, {shape} tokens, {count} of {manifest['entities']} entities")
+    beyond = {
+        "text_left_out": f"texts beyond --text-tokens {options.text_tokens}",
+        "image_left_out": f"pictures beyond --images-per-entity {options.images_per_entity}",
+        "text_cut": "ends of texts that are longer than the encoder reads",
+    }
+    left_out = [f"{number:,} {what}" for key, what in beyond.items() if (number := manifest["counts"].get(key))]
+    if left_out:
+        print(f"  left out: {', '.join(left_out)}")
     if faults:
         print(f"  {len(faults)} pictures could not be used (all in {manifest_path.name}):")
         for fault in faults[:5]:

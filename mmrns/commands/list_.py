@@ -25,7 +25,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _first_line(thing: object) -> str:
-    return (thing.__doc__ or "").strip().splitlines()[0]
+    return (thing.__doc__ or "").strip().partition("\n")[0]
 
 
 def _models() -> dict[str, str]:

@@ -1,15 +1,12 @@
 """The runs of a grid's cells: what state each is in, and running or resuming them one after another."""
 
-import contextlib
-import fcntl
 import json
-import os
 import shlex
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -20,7 +17,7 @@ from mmrns.config_file import read_mapping
 from mmrns.encoders import EntityEncoder
 from mmrns.errors import UserError
 from mmrns.experiments.grid import Cell, Grid, as_text
-from mmrns.files import read_json
+from mmrns.files import claimed, read_json
 from mmrns.graph.dataset import dataset_folder
 from mmrns.plugins import find
 from mmrns.training.history import read_history
@@ -194,30 +191,6 @@ def modalities_used(config: Config, available: Collection[str]) -> list[str]:
     encoder: type[EntityEncoder] = find("--encoder", config.encoder, "mmrns.encoders", EntityEncoder)
     compared = config.modalities.split(",") if config.samples and config.sampler == "mmrns" else []
     return [name for name in available if encoder.uses_features or name in compared]
-
-
-@contextlib.contextmanager
-def claimed(path: Path, wait: bool = False) -> Iterator[bool]:
-    """Whether this process may work on a file or folder; the lock goes with the process, however that ends.
-
-    Args:
-        path: what is worked on; the lock is a file beside it.
-        wait: until it is free, instead of yielding False when it is not.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with lock_file(path).open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            yield False
-            return
-        os.set_inheritable(lock.fileno(), True)  # a run that outlives this process keeps its lock
-        yield True
-
-
-def lock_file(path: Path) -> Path:
-    """The file that holds the lock of a file or folder."""
-    return path.with_name(f".{path.name}.lock")
 
 
 def launch_mmrns(arguments: list[str]) -> int:

@@ -9,6 +9,7 @@ results/<grid>/<group>/<row>/seed-N/metrics.json      as the run wrote it
 
 import hashlib
 import json
+import os
 import shlex
 from dataclasses import dataclass
 from functools import cached_property
@@ -110,7 +111,7 @@ def publish(cell: Cell, seed: int, run_folder: Path, into: Path) -> None:
     run = RunFolder(run_folder)
     metrics = checked_metrics(run.metrics_file, "delete it and resume the run")
     for member in metrics.get("members", []):  # group/row/seed-N, wherever the runs were
-        member["run"] = str(Path(member["run"]).relative_to(Path(member["run"]).parents[2]))
+        member["run"] = str(Path(*Path(os.path.normpath(run_folder / member["run"])).parts[-3:]))
     config = cell.config(seed)
     options = read_mapping(run.config_file, str(run.config_file))[0]
     options |= {"dataset": config.dataset, "features": config.features, "output": ""}
@@ -175,8 +176,10 @@ def kept_results(cell: Cell, root: Path) -> tuple[list[Result], list[str]]:
         UserError: a file of a kept result cannot be read.
     """
     results, others = [], []
-    folders = sorted((root / cell.group / cell.row).glob("seed-*"), key=lambda path: int(path.name[5:]))
-    for folder in folders:
+    # What somebody put aside there, such as seed-0-old, is no seed.
+    there = (root / cell.group / cell.row).glob("seed-*")
+    folders = [path for path in there if path.name[5:].isdecimal() and path.is_dir()]
+    for folder in sorted(folders, key=lambda path: int(path.name[5:])):
         mend = f"remove {folder} and publish the run again"
         metrics = checked_metrics(folder / "metrics.json", mend)
         seed = int(folder.name[5:])

@@ -19,9 +19,10 @@ from sqlalchemy.exc import SQLAlchemyError
 from mmrns.config import Config, options_by_section
 from mmrns.config_io import load_config
 from mmrns.errors import UserError
-from mmrns.experiments.cells import MACHINE_OPTIONS, claimed, differences
+from mmrns.experiments.cells import MACHINE_OPTIONS, differences
 from mmrns.experiments.grid import as_text
 from mmrns.experiments.search_space import SearchSpace
+from mmrns.files import claimed
 from mmrns.training.batches import derived_seed
 
 COUNTED = (TrialState.COMPLETE, TrialState.PRUNED)

@@ -13,10 +13,10 @@ from optuna.trial import Trial, TrialState
 from mmrns.config import Config
 from mmrns.config_io import load_config
 from mmrns.errors import DivergedError, StoppedError, UserError
-from mmrns.experiments.cells import lock_file
 from mmrns.experiments.grid import as_text
 from mmrns.experiments.study import STARTUP, Search, begin_study, counted, locked, next_trial
 from mmrns.experiments.tuning_record import TrialRow, write_record
+from mmrns.files import lock_file
 from mmrns.training.loop import train
 from mmrns.training.run_folder import RunFolder
 

@@ -17,7 +17,8 @@ class Entities:
         manifest: dict[str, Any] = features.manifest if features else {}
         modalities = manifest.get("modalities", {})
         self._pictures: int | None = modalities.get("image", {}).get("images_per_entity")
-        self._faults = {(fault["entity"], fault["file"]) for fault in manifest.get("faults", [])}
+        # Those of imported arrays name no file, and hide no picture.
+        self._faults = {(fault["entity"], fault["file"]) for fault in manifest.get("faults", []) if "file" in fault}
         text = modalities.get("text", {})
         self._split: str | None = text.get("split")
         self._texts: int = text.get("tokens", 0)

@@ -1,7 +1,5 @@
 """The distribution that a run's sampler draws from, over all entities, by the sampler's own functions."""
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
@@ -19,23 +17,6 @@ from mmrns.training.batches import total_steps
 
 # Candidates whose features are held at once: bounds the memory, and changes no result.
 _BLOCK = 4096
-
-
-@dataclass(frozen=True)
-class Distribution:
-    """What the sampler sees for B questions.
-
-    Attributes:
-        p: (B, E) probability of being the first draw; 0 for train's answers. Rows sum to 1.
-        similarity: modality -> (B, E) cosines, NaN where either side lacks the modality.
-        drawable: (B, E) bool, not an answer in train.
-        epsilon: exploration temperature.
-    """
-
-    p: Tensor
-    similarity: dict[str, Tensor]
-    drawable: Tensor
-    epsilon: float
 
 
 def rebuild_sampler(

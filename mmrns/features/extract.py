@@ -1,5 +1,6 @@
 """From pictures and texts to features.safetensors and features.json."""
 
+import contextlib
 import hashlib
 import json
 import shutil
@@ -19,7 +20,7 @@ from mmrns.features.partial import PARTIAL_FOLDER, PartialTokens, partial_folder
 from mmrns.features.pooling import TokenPca
 from mmrns.features.spans import Encoded, Span, spans
 from mmrns.features.store import FEATURES_FILE, FORMAT, MANIFEST_FILE, FeatureStore
-from mmrns.files import read_json
+from mmrns.files import claimed, lock_file, read_json
 from mmrns.graph.dataset import Dataset
 from mmrns.memory import tuned_process
 from mmrns.processes import Processes, launched
@@ -38,6 +39,7 @@ class Encoder(Protocol):
     width: int
     total: int
     source: dict[str, Any]
+    counts: dict[str, int]
 
     def inputs(self) -> list[Any]:
         """What is read, for a fingerprint."""
@@ -71,7 +73,7 @@ def extract(dataset: Dataset, options: ExtractOptions | None = None, progress: b
 
     Raises:
         UserError: an encoder cannot be had, the output exists from other options (see `overwrite`), there is
-            nothing to encode, or the disk is full.
+            nothing to encode, another extraction is at work there, or the disk is full.
     """
     options = options or ExtractOptions()
     folder = Path(options.output) if options.output else dataset.folder
@@ -83,26 +85,43 @@ def extract(dataset: Dataset, options: ExtractOptions | None = None, progress: b
     finished = None if options.overwrite else _finished(dataset, folder, fingerprint)
     if together.any(finished is not None)[0]:  # all have looked before the first writes
         return finished or folder / FEATURES_FILE
-    if together.main:
-        partial_folder(folder, fingerprint)
-    together.wait()
-    work = _Work(folder / PARTIAL_FOLDER, options, together, progress and together.main)
-    partials = {}
-    for name, encoder in encoders.items():
-        shared: Any = getattr(encoder, "shared", None)
-        if shared is not None and shared.files:
-            ready = work.encode(f"{name}-shared", shared, len(shared.files), np.float32)
-            shared.give_back(ready.arrays()[0], ready.notes())
-        partials[name] = work.encode(name, encoder, len(dataset.entities))
-    failure = None
-    if together.main:
-        try:
-            _write(dataset, folder, fingerprint, options, encoders, partials)
-        except UserError as error:
-            failure = error
-    if together.any(failure is not None)[0]:  # the others wait until it is written, and end if it cannot be
-        raise failure or UserError(f"{folder}: process 0 could not write the features; it says why")
+    with _alone(folder / PARTIAL_FOLDER, together):
+        if together.main:
+            partial_folder(folder, fingerprint)
+        together.wait()
+        work = _Work(folder / PARTIAL_FOLDER, options, together, progress and together.main)
+        partials = {}
+        for name, encoder in encoders.items():
+            shared: Any = getattr(encoder, "shared", None)
+            if shared is not None and shared.files:
+                ready = work.encode(f"{name}-shared", shared, len(shared.files), np.float32)
+                shared.give_back(ready.arrays()[0], ready.notes())
+            partials[name] = work.encode(name, encoder, len(dataset.entities))
+        failure = None
+        if together.main:
+            try:
+                _write(dataset, folder, fingerprint, options, encoders, partials)
+            except UserError as error:
+                failure = error
+        if together.any(failure is not None)[0]:  # the others wait until it is written, and end if it cannot be
+            raise failure or UserError(f"{folder}: process 0 could not write the features; it says why")
     return folder / FEATURES_FILE
+
+
+@contextlib.contextmanager
+def _alone(place: Path, together: Processes) -> Iterator[None]:
+    """Together: keep others off the work in progress, by a lock that the main process holds; UserError if it cannot."""
+    with claimed(place) if together.main else contextlib.nullcontext(True) as free:
+        if together.any(not free)[0]:
+            raise UserError(
+                f"{place.parent}: another extraction is at work there; wait for it to end, or give another --output"
+            )
+        try:
+            yield
+        finally:
+            if together.main:
+                with contextlib.suppress(OSError):  # what stays is an empty file
+                    lock_file(place).unlink()
 
 
 def _write(
@@ -118,10 +137,13 @@ def _write(
     manifest: dict[str, Any] = {"fingerprint": fingerprint, "modalities": {}, "counts": {}, "faults": []}
     arrays = {}
     for name, encoder in encoders.items():
-        manifest["faults"] += [fault for note in partials[name].notes() for fault in note["faults"]]
+        notes = partials[name].notes()
+        manifest["faults"] += [fault for note in notes for fault in note["faults"]]
         manifest["modalities"][name] = encoder.source
         manifest["counts"][f"{name}_inputs"] = encoder.total
-        manifest["counts"] |= getattr(encoder, "counts", {})
+        manifest["counts"] |= encoder.counts
+        if any("cut" in note for note in notes):
+            manifest["counts"][f"{name}_cut"] = sum(note.get("cut", 0) for note in notes)
         values, mask = partials[name].arrays()
         if not mask.any():
             continue  # not one usable picture: a modality of nothing but absent tokens helps nobody

@@ -35,15 +35,17 @@ class ImageEncoder:
         final_width: width wanted in the end.
         source: manifest fields.
         total: pictures to encode.
+        counts: pictures beyond the limit an entity.
         shared: pictures of entities in several spans, to be encoded ahead of the others and given back.
     """
 
     def __init__(self, dataset: Dataset, options: ExtractOptions, device: torch.device) -> None:
         self._dataset, self._options, self.folder = dataset, options, dataset.folder
         self.backbone = load_backbone(options, device)
-        records = (dataset.records.get(entity, {}) for entity in dataset.entities.ids)
-        self.files = [(record.get("images") or [])[: options.images_per_entity] for record in records]
+        listed = [dataset.records.get(entity, {}).get("images") or [] for entity in dataset.entities.ids]
+        self.files = [files[: options.images_per_entity] for files in listed]
         self.total = sum(map(len, self.files))
+        self.counts = {"image_left_out": sum(map(len, listed)) - self.total}
         with torch.inference_mode():
             white = self.backbone.transform(Image.new("RGB", (256, 256), "white"))
             probe = self.backbone.features(torch.as_tensor(white)[None])
@@ -175,6 +177,7 @@ class SharedPictures:
         self._encoder, self.files = encoder, files
         self.total, self.tokens, self.width = len(files), encoder.tokens, encoder.width
         self.source: dict[str, Any] = {}
+        self.counts: dict[str, int] = {}
 
     def inputs(self) -> list[Any]:
         """Nothing that the image encoder's own inputs do not hold."""

@@ -50,6 +50,11 @@ class FeatureStore:
         self._again = again
         self._mapped, self._elsewhere = 0, mapped_bytes()
 
+    @property
+    def sha256(self) -> str:
+        """Of the numbers, as features.json has it; "" of features that are in memory alone."""
+        return str(self.manifest.get("sha256", ""))
+
     @classmethod
     def open(cls, dataset: Dataset, folder: Path | None = None) -> "FeatureStore":
         """Map the features of `dataset` that lie in `folder` (default: the dataset's own folder).

@@ -35,8 +35,8 @@ def split_sentences(text: str) -> list[str]:
     return [part.strip() for part in parts if part.strip()]
 
 
-def text_units(record: dict[str, Any], split: str, limit: int) -> tuple[list[str], bool]:
-    """The first `limit` units of an entity's texts, one a token, and whether its label had to serve.
+def text_units(record: dict[str, Any], split: str, limit: int | None) -> tuple[list[str], bool]:
+    """The first `limit` units (None: all) of an entity's texts, one a token, and whether its label had to serve.
 
     Args:
         record: of entities.jsonl.
@@ -78,15 +78,16 @@ class TextEncoder:
         tokens, width: of what `encode` gives.
         source: manifest fields.
         total: texts to encode.
-        counts: entities that use their label, and their id (if any may).
+        counts: entities that use their label, and their id (if any may); texts beyond the limit an entity.
     """
 
     def __init__(self, dataset: Dataset, options: ExtractOptions, device: torch.device) -> None:
         self._options = options
         records = [dataset.records.get(entity, {}) for entity in dataset.entities.ids]
-        units = [text_units(record, options.text_split, options.text_tokens) for record in records]
+        units = [text_units(record, options.text_split, None) for record in records]
         self.counts = {"text_from_label": sum(labelled for _, labelled in units)}
-        self.texts = [texts for texts, _ in units]
+        self.texts = [texts[: options.text_tokens] for texts, _ in units]
+        self.counts["text_left_out"] = sum(len(texts) for texts, _ in units) - sum(map(len, self.texts))
         names = reads_names(dataset, options.text_from)
         if names:
             self._fill_from_names(dataset.entities.ids)
@@ -98,7 +99,7 @@ class TextEncoder:
             source["precision"] = str(self._precision).removeprefix("torch.")
         # Labels and names alone are one text each: then no more tokens are kept that every entity lacks.
         self.tokens = options.text_tokens if any(record.get("texts") for record in records) else 1
-        self.width = int(self._vectors(["x"]).shape[1])
+        self.width = int(self._vectors(["x"])[0].shape[1])
         self.source = {**source, "pooling": "none", "split": options.text_split}
         self.source |= {"source_tokens": max(map(len, self.texts), default=0), "source_width": self.width}
         if names:
@@ -129,17 +130,22 @@ class TextEncoder:
             texts = self.texts[span.start : span.stop]
             values = np.zeros((len(span), self.tokens, self.width), dtype=np.float16)
             mask = np.arange(self.tokens) < np.array([len(units) for units in texts])[:, None]
+            cut = 0
             if mask.any():
                 # Row-major order of the mask is the order of the flattened units.
-                values[mask] = self._vectors([unit for units in texts for unit in units])
-            yield Encoded(span, values, mask, {"faults": []})
+                values[mask], cut = self._vectors([unit for units in texts for unit in units])
+            yield Encoded(span, values, mask, {"faults": [], "cut": cut})
 
-    def _vectors(self, texts: list[str]) -> np.ndarray:
-        """(N, width) float32, in the order given; a text is encoded once, in a batch with others of its length."""
+    def _vectors(self, texts: list[str]) -> tuple[np.ndarray, int]:
+        """(N, width) float32, in the order given, and how many texts are longer than the model reads.
+
+        A text is encoded once, in a batch with others of its length.
+        """
         place = {text: at for at, text in enumerate(dict.fromkeys(texts))}
         distinct = list(place)
+        lengths, read = self._lengths(distinct)
         found = None
-        for batch in batches_by_length(self._lengths(distinct), self._batch_tokens, self._options.text_batch_size):
+        for batch in batches_by_length(read, self._batch_tokens, self._options.text_batch_size):
             with autocast(self._device, self._precision):
                 some = self.model.encode([distinct[at] for at in batch], batch_size=len(batch), show_progress_bar=False)
             if found is None:
@@ -150,15 +156,20 @@ class TextEncoder:
             raise UserError(
                 f"--text-encoder {self._options.text_encoder}: gives values that are not finite; give another"
             )
-        return found[[place[text] for text in texts]]
+        rows = [place[text] for text in texts]
+        return found[rows], int((lengths > read)[rows].sum())
 
-    def _lengths(self, texts: list[str]) -> np.ndarray:
-        """Tokens of each text (N,), as many as the model reads."""
+    def _lengths(self, texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Tokens of each text (N,), and how many of them the model reads (N,)."""
         tokenizer = self.model.tokenizer
-        if not callable(tokenizer):  # a static embedding's: it pads nothing, so any order will do
-            return np.array([len(text) for text in texts])
-        found = tokenizer(texts, truncation=True, max_length=self.model.max_seq_length, return_attention_mask=False)
-        return np.array([len(tokens) for tokens in found["input_ids"]])
+        if not callable(tokenizer):  # a static embedding's: it pads nothing, so any order will do, and reads all
+            lengths = np.array([len(text) for text in texts])
+            return lengths, lengths
+        # verbose would warn of the lengths that are asked for.
+        found = tokenizer(texts, truncation=False, return_attention_mask=False, verbose=False)
+        lengths = np.array([len(tokens) for tokens in found["input_ids"]])
+        most = self.model.max_seq_length or tokenizer.model_max_length  # of some tokenizers beyond any integer's size
+        return lengths, lengths.clip(max=min(most, int(lengths.max())))
 
 
 def batches_by_length(lengths: np.ndarray, tokens: int, most: int | None = None) -> list[np.ndarray]:

@@ -24,6 +24,7 @@ from mmrns.graph.statistics import CATEGORIES, relation_categories
 NEAR = 0.8
 # A relation of fewer distinct triples is not judged: such a share would be chance.
 FEWEST_TRIPLES = 10
+_LONGEST_NAME = 100  # of a picture in an example: some are whole pictures, as data: URIs
 
 
 def check_dataset(dataset: Dataset) -> list[Finding]:
@@ -281,9 +282,11 @@ def missing_pictures(facts: Facts) -> Iterator[Finding]:
             listed += 1
             path = Path(os.path.normpath(root / file))
             if not path.is_relative_to(root):
-                missing.append(f"entities.jsonl:{line}: {identifier}: {file} lies outside of the dataset folder")
-            elif not path.is_file():
-                missing.append(f"entities.jsonl:{line}: {identifier}: {file}")
+                missing.append(
+                    f"entities.jsonl:{line}: {identifier}: {_shown(file)} lies outside of the dataset folder"
+                )
+            elif not _is_file(path):
+                missing.append(f"entities.jsonl:{line}: {identifier}: {_shown(file)}")
     if missing:
         yield Finding(
             "missing-images",
@@ -295,6 +298,18 @@ def missing_pictures(facts: Facts) -> Iterator[Finding]:
             missing[:EXAMPLES],
             {"listed": listed},
         )
+
+
+def _is_file(path: Path) -> bool:
+    """Whether there is such a file; of a name that no file can have, such as a data: URI, there is none."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def _shown(file: str) -> str:
+    return file if len(file) <= _LONGEST_NAME else f"{file[:_LONGEST_NAME]}…"
 
 
 @check

@@ -1,6 +1,7 @@
 """Datasets: a folder with three splits, and optionally what people see of its entities and relations."""
 
 import os
+import re
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +22,7 @@ SPLITS = ("train", "valid", "test")
 Split = Literal["train", "valid", "test"]
 UNUSED = "unused"
 """Name, beside SPLITS, of known triples that a run neither trains on nor ranks."""
+_HALF_PAIR = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -164,6 +166,11 @@ def _records(path: Path) -> dict[str, dict[str, Any]]:
             if not isinstance(value, kind) or (kind is list and not all(isinstance(item, str) for item in value)):
                 wanted = "a list of texts" if kind is list else "a text"
                 raise UserError(f'{path}:{number}: "{key}" must be {wanted}; mend the line')
+        # JSON may hold one, but no file and no terminal takes it, and these are written and shown everywhere.
+        for key in ("id", "label", "type"):
+            if found := _HALF_PAIR.search(record.get(key) or ""):
+                half = f"\\u{ord(found.group()):04x}"
+                raise UserError(f'{path}:{number}: "{key}" holds {half}, half of a surrogate pair; mend the line')
         records[record["id"]] = record
     return records
 

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -99,8 +100,30 @@ class Answerer(ABC):
 
 
 def described_ensemble(folder: RunFolder) -> dict[str, Any] | None:
-    """What metrics.json says of an ensemble, "members" and "feature_similarity"; None of a folder that holds none."""
+    """What metrics.json says of an ensemble, "members" and "feature_similarity"; None of a folder that holds none.
+
+    A member's "run", there a path from the ensemble's folder, is a full one here. In older files it is a path from
+    where the ensemble was ranked.
+    """
     if folder.model_file.is_file() or not folder.metrics_file.is_file():
         return None
     metrics = read_json(folder.metrics_file, "rank the ensemble again")
-    return {"feature_similarity": {}} | metrics if metrics.get("members") else None
+    if not isinstance(metrics, dict):
+        raise UserError(f"{folder.metrics_file}: holds no object; rank the ensemble again")
+    if not metrics.get("members"):
+        return None
+    members = [member | {"run": _member_path(folder, member["run"])} for member in metrics["members"]]
+    return {"feature_similarity": {}} | metrics | {"members": members}
+
+
+def refuse_ensemble(folder: RunFolder) -> None:
+    """Raise UserError when a folder that must hold a run holds an ensemble."""
+    ensemble = described_ensemble(folder)
+    if ensemble:
+        member = ensemble["members"][0]["run"]
+        raise UserError(f"{folder.path}: an ensemble, which mmrns predict alone takes; give a member, {member}")
+
+
+def _member_path(folder: RunFolder, run: str) -> str:
+    beside, here = (folder.path / run).resolve(), Path(run).resolve()
+    return str(here if here.is_dir() and not beside.is_dir() else beside)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,14 +114,17 @@ def evaluate_ensemble(
     features = open_features(dataset, config, device)
     ensemble = _as_one(folder, members, weights, features, alike)
     if together.main:
-        folder.claim(config)
+        folder.claim(config, resumable=False)
     together.wait()
     parts = rank_splits(
         ("valid", "test"), folder, ensemble.model.to(device), dataset, features, config, device, together
     )
     if not together.main:
         return {}
-    described = [{"run": name, "weight": weight} for name, weight in zip(names, weights, strict=True)]
+    described = [
+        {"run": os.path.relpath(member.run.path, folder.path), "weight": weight}
+        for member, weight in zip(members, weights, strict=True)
+    ]
     metrics = courses[0] | {
         "members": described,
         "feature_similarity": alike,
@@ -166,6 +170,8 @@ def _finished(member: TrainedModel) -> dict[str, Any]:
     if not path.is_file():
         raise UserError(f"{member.run.path}: not finished (no metrics.json); mmrns train --resume {member.run.path}")
     kept = read_json(path, "delete it and resume the run")
+    if not isinstance(kept, dict):
+        raise UserError(f"{path}: holds no object; delete it and resume the run")
     left_out = ("valid", "test", "steps_per_second", "peak_memory_mb")
     return {name: value for name, value in kept.items() if name not in left_out}
 

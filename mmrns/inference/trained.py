@@ -9,12 +9,11 @@ from typing import Any, Literal
 from huggingface_hub import ModelCard, ModelHubMixin, snapshot_download
 
 from mmrns.config_io import dump_config
-from mmrns.errors import UserError
 from mmrns.features.digests import file_sha256
 from mmrns.features.hub import weights_from_hub
 from mmrns.files import write_text
 from mmrns.graph.held_out import dataset_of
-from mmrns.inference.answerer import Answerer, described_ensemble
+from mmrns.inference.answerer import Answerer, refuse_ensemble
 from mmrns.inference.card import DATA_LICENCE, licence_of, model_card
 from mmrns.processes import device_of, launched
 from mmrns.scoring import KnowledgeGraphModel, model_of
@@ -107,11 +106,7 @@ def load(run: str | Path) -> TrainedModel:
             return TrainedModel.from_pretrained(str(run))
     folder = RunFolder(path)
     config = folder.read_config()
-    ensemble = described_ensemble(folder)
-    if ensemble:
-        raise UserError(
-            f"{path}: an ensemble, which mmrns predict alone takes; give a member, {ensemble['members'][0]['run']}"
-        )
+    refuse_ensemble(folder)
     entities, relations = folder.read_vocabulary()
     model = model_of(config, len(entities), len(relations), folder.encoder_inputs())
     step = folder.load_weights({"model": model})

@@ -90,7 +90,7 @@ def compare(folders: Sequence[Path]) -> Comparison:
     """Read and compare finished runs.
 
     Raises:
-        UserError: as read_run; a run given twice; runs that rank different test queries.
+        UserError: as read_run; a run given twice, or a seed of one setting; runs that rank different test queries.
     """
     found: dict[Path, FinishedRun] = {}
     for folder in folders:
@@ -107,6 +107,14 @@ def compare(folders: Sequence[Path]) -> Comparison:
     groups: dict[str, list[FinishedRun]] = {}
     for run in runs:
         groups.setdefault(repr(_options(run)), []).append(run)
+    for members in groups.values():
+        of_seed: dict[int, FinishedRun] = {}
+        for run in members:
+            other = of_seed.setdefault(run.config.seed, run)
+            if other is not run:
+                raise UserError(
+                    f"{run.folder.path}: has the setting and the seed of {other.folder.path}; give one of them"
+                )
     names = _names(list(groups.values()))
     settings = [_setting(name, members) for name, members in zip(names, groups.values(), strict=True)]
     means = [_mean_values(members) for members in groups.values()]
@@ -137,10 +145,14 @@ def compare(folders: Sequence[Path]) -> Comparison:
 
 
 def _options(run: FinishedRun) -> dict[str, Any]:
-    """What makes a setting: every option but the seed and what the machine decides; a dataset by its folder's name."""
+    """What makes a setting: every option but the seed and what the machine decides; a dataset by its folder's name.
+
+    And the SHA-256 of the features, wherever they lie.
+    """
     values = run.config.model_dump()
     values["dataset"] = Path(values["dataset"]).name
-    return {name: value for name, value in values.items() if name not in {*MACHINE_OPTIONS, "seed"}}
+    options = {name: value for name, value in values.items() if name not in {*MACHINE_OPTIONS, "seed"}}
+    return options | {"features": (run.folder.features_sha256() or "")[:12]}
 
 
 def _names(groups: list[list[FinishedRun]]) -> list[str]:

@@ -15,6 +15,7 @@ from mmrns.errors import UserError
 from mmrns.evaluation.metrics import HITS
 from mmrns.experiments.results import checked_metrics
 from mmrns.files import read_json
+from mmrns.inference.answerer import refuse_ensemble
 from mmrns.training.history import read_history
 from mmrns.training.run_folder import RunFolder
 
@@ -66,10 +67,12 @@ def read_run(folder: Path) -> FinishedRun:
     """Read a run folder.
 
     Raises:
-        UserError: not a run folder; a run that has not ended; a file that is missing, damaged, or of other queries.
+        UserError: not a run folder; an ensemble; a run that has not ended; a file that is missing, damaged, or of
+            other queries.
     """
     run = RunFolder(folder)
     config = run.read_config()
+    refuse_ensemble(run)
     history = read_history(run.history_file)
     if not run.metrics_file.is_file():
         step = f"its log ends at step {history[-1].get('step')}" if history else "nothing is logged yet"

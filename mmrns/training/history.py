@@ -45,11 +45,15 @@ def _step(line: str) -> float:
         return float("inf")
 
 
+def _is_step(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < float("inf")
+
+
 def read_history(path: Path) -> list[dict[str, Any]]:
     """Every whole line of a history; [] where there is no file.
 
     Raises:
-        UserError: a line that is not JSON, other than a last one without its end.
+        UserError: a line that is not an object with a step, other than a last one without its end.
     """
     if not path.is_file():
         return []
@@ -58,7 +62,10 @@ def read_history(path: Path) -> list[dict[str, Any]]:
         if not line.endswith("\n"):
             continue
         try:
-            lines.append(json.loads(line))
+            entry = json.loads(line)
         except ValueError as error:
             raise UserError(f"{path}:{number}: not JSON ({error}); remove the line") from error
+        if not isinstance(entry, dict) or not _is_step(entry.get("step")):
+            raise UserError(f'{path}:{number}: needs an object with a number "step"; remove the line')
+        lines.append(entry)
     return lines

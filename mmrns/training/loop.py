@@ -111,6 +111,7 @@ def train(
     continued = resume and run.begun()
     if continued:
         run.check_fits(dataset)
+        run.check_features(features.sha256 if features else "", features.path.parent if features else dataset.folder)
         progress = load_state(run.state_file, plain, optimizer, schedule, accelerator)
         progress.stopped = 0 < config.patience <= progress.since_best
         ended = finished(run) if progress.stopped or progress.step >= steps else None
@@ -121,7 +122,9 @@ def train(
         if not resume:
             run.claim(config)
         run.clear_partial_files()
-        run.describe(config, dataset.entities, dataset.relations, anew=not continued)
+        run.describe(
+            config, dataset.entities, dataset.relations, features.sha256 if features else "", anew=not continued
+        )
     if together.main and not continued:
         run.save_weights(parts, step=0)
         save_state(run.state_file, progress, plain, optimizer, schedule, accelerator)

@@ -42,22 +42,29 @@ class RunFolder:
         """Per-query ranks: ranks.parquet for test, ranks-valid.parquet for valid."""
         return self.path / ("ranks.parquet" if split == "test" else f"ranks-{split}.parquet")
 
-    def claim(self, config: Config) -> None:
+    def claim(self, config: Config, resumable: bool = True) -> None:
         """Make this the folder of a new run: write config.yaml, with which it can be resumed from then on.
+
+        Args:
+            resumable: whether the claiming command has --resume, which the refusal then points to.
 
         Raises:
             UserError: the folder already holds something.
         """
         self.clear_partial_files()
         if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
-            raise UserError(
-                f"--output {self.path}: already holds something; continue it with --resume {self.path}, "
-                "or choose another folder"
-            )
+            resume = f"continue it with --resume {self.path}, or " if resumable else ""
+            raise UserError(f"--output {self.path}: already holds something; {resume}choose another folder")
         write_text(self.config_file, dump_config(config))
 
-    def describe(self, config: Config, entities: Vocabulary, relations: Vocabulary, anew: bool) -> None:
-        """Write what the run is; of a run that goes on (not `anew`), only options that were changed."""
+    def describe(
+        self, config: Config, entities: Vocabulary, relations: Vocabulary, features_sha256: str, anew: bool
+    ) -> None:
+        """Write what the run is; of a run that goes on (not `anew`), only options that were changed.
+
+        Args:
+            features_sha256: of the features' numbers; "" without features.
+        """
         if self.read_config() != config:
             write_text(self.config_file, dump_config(config))
         if not anew:
@@ -66,7 +73,8 @@ class RunFolder:
             kind: {"ids": names.ids, "labels": names.labels, "sha256": names.sha256}
             for kind, names in (("entities", entities), ("relations", relations))
         }
-        write_text(self.vocabulary_file, json.dumps(vocabulary, ensure_ascii=False))
+        described = vocabulary | {"features_sha256": features_sha256}
+        write_text(self.vocabulary_file, json.dumps(described, ensure_ascii=False))
         write_json(self.environment_file, environment())
 
     def clear_partial_files(self) -> None:
@@ -103,6 +111,20 @@ class RunFolder:
                     f"{self.path}: was trained on other {mine.kind} names than {dataset.folder} has now; "
                     "restore that dataset or train again"
                 )
+
+    def features_sha256(self) -> str | None:
+        """Of the features that the run was begun with, "" without any; None in a folder that does not say."""
+        content = read_json(self.vocabulary_file, "give a folder that mmrns train wrote")
+        return content.get("features_sha256") if isinstance(content, dict) else None
+
+    def check_features(self, features_sha256: str, where: Path) -> None:
+        """Raise UserError when the features are not those that the run was begun with; `where` is what was read now."""
+        begun = self.features_sha256()
+        if begun not in (None, features_sha256):
+            raise UserError(
+                f"{self.path}: was begun with other features (or none) than {where} holds now; name its own with "
+                "--features, or train anew"
+            )
 
     def read_vocabulary(self) -> tuple[Vocabulary, Vocabulary]:
         """The run's entities and relations."""

@@ -89,6 +89,10 @@ BAD_GRAPHS = {
         spoil("tiny/entities.jsonl", b'{"id": "a"}\n{"id": 3}\n'),
         r"entities\.jsonl:2: needs an object",
     ),
+    "half a surrogate pair": (
+        spoil("tiny/relations.jsonl", lambda old: old + rb'{"id": "r9", "label": "x\ud83d"}'),
+        r'relations\.jsonl:5: "label" holds \\ud83d, half of a surrogate pair',
+    ),
     "features of another number of entities": (add_an_entity, r"features\.json: made for 60 entities, .* has 61"),
     "features of another vocabulary": (rename_an_entity, r"features\.json: made for another entity vocabulary"),
     "features cut short": (
@@ -358,3 +362,28 @@ def test_an_interruption_outside_of_training_is_one_line_too(monkeypatch, capsys
     monkeypatch.setattr("mmrns.commands.list_.run", interrupted)
     assert main(["list", "models"]) == 130
     assert capsys.readouterr().err == "\nmmrns list: interrupted\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("file/x", "Not a directory"),
+        ("folder", "Is a directory"),
+        ("loop", "Too many levels of symbolic links"),
+        ("data:" + 5000 * "A", "File name too long"),
+    ],
+)
+def test_a_path_that_can_be_no_file_is_one_line(tmp_path, monkeypatch, capfd, name, reason):
+    (tmp_path / "file").touch()
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "loop").symlink_to("loop")
+    monkeypatch.setattr("mmrns.commands.list_.run", lambda _: (tmp_path / name).write_text(""))
+    line = refuse(["list", "models"], capfd)
+    assert line.startswith(f"mmrns list: {tmp_path}/") and line.endswith(f": {reason}; give another path")
+    assert len(line) < 400
+
+
+def test_a_file_where_a_folder_is_to_be_is_one_line(tmp_path, monkeypatch, capfd):
+    (tmp_path / "file").touch()
+    monkeypatch.setattr("mmrns.commands.list_.run", lambda _: (tmp_path / "file").mkdir(exist_ok=True))
+    assert refuse(["list", "models"], capfd) == f"mmrns list: {tmp_path}/file: File exists; give another path"

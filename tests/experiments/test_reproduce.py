@@ -305,6 +305,15 @@ def test_a_damaged_kept_result_is_named(tiny_runs, tmp_path, capsys, name, spoil
     assert (tmp_path / "tiny.md").read_text() == before
 
 
+def test_only_folders_named_by_a_seed_alone_are_kept_results(tiny_runs, tmp_path, capsys):
+    grid, runs = tiny_runs
+    page, rows = table(grid, runs, tmp_path, capsys)
+    row = tmp_path / "tiny/tiny/mmrns"
+    shutil.copytree(row / "seed-0", row / "seed-0-old")
+    (row / "seed-7").write_text("a note")
+    assert table(grid, runs, tmp_path, capsys) == (page, rows)
+
+
 def test_a_damaged_run_is_named(tiny_runs, tmp_path, capsys):
     grid, runs = tiny_runs
     shutil.copytree(runs / "tiny/short", tmp_path / "tiny/short")

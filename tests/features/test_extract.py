@@ -18,6 +18,8 @@ from mmrns.errors import UserError
 from mmrns.features import FeatureStore, decoding, hub, images, store
 from mmrns.features.extract import extract
 from mmrns.features.options import ExtractOptions
+from mmrns.features.partial import PARTIAL_FOLDER
+from mmrns.files import claimed, lock_file
 from mmrns.graph.dataset import load_dataset
 from tests.features.samples import LITE0_WEIGHTS, SBERT, noise_picture
 
@@ -137,6 +139,51 @@ def test_a_killed_process_goes_on_where_it_was(make_dataset, tiny, tmp_path):
         subprocess.run([*command, "--output", str(tmp_path / folder)], check=True)
     one, other = (FeatureStore.open(dataset, tmp_path / folder).path for folder in ("parts", "whole"))
     assert one.read_bytes() == other.read_bytes()
+
+
+def test_two_extractions_at_once_are_refused(pictures, tiny, tmp_path, monkeypatch):
+    options, out = ExtractOptions(**tiny, span=2, decoders=0, output=tmp_path / "out"), tmp_path / "out"
+    read, refused = decoding.read_picture, []
+
+    def another_at_work(folder, file):
+        if file == "img/5.png":
+            with pytest.raises(UserError, match=r"another extraction is at work there; .* another --output") as caught:
+                extract(pictures, ExtractOptions(**tiny, output=out, overwrite=True))
+            refused.append(str(caught.value))
+        return read(folder, file)
+
+    monkeypatch.setattr(decoding, "read_picture", another_at_work)
+    path = extract(pictures, options)
+    assert len(refused) == 1 and refused[0].startswith(f"{out}: ")
+    assert sorted(path.name for path in out.iterdir()) == ["features.json", "features.safetensors"]
+    monkeypatch.undo()
+    alone = extract(pictures, ExtractOptions(**tiny, span=2, decoders=0, output=tmp_path / "alone"))
+    assert path.read_bytes() == alone.read_bytes()
+
+
+def test_features_that_are_there_need_no_lock(pictures, tiny):
+    path = extract(pictures, ExtractOptions(**tiny))
+    with claimed(pictures.folder / PARTIAL_FOLDER) as free:
+        assert free and extract(pictures, ExtractOptions(**tiny)) == path
+    lock_file(pictures.folder / PARTIAL_FOLDER).unlink()
+
+
+def test_what_is_left_out_is_said_in_one_line(make_dataset, tiny, capsys):
+    texts = {"a": ["One.", "Two.", "Three."], "b": ["word " * 999]}
+    records = [{"id": name, "texts": of, "images": ["x.png"] * len(of)} for name, of in texts.items()]
+    dataset = make_dataset(records)
+    noise_picture(dataset.folder / "x.png", seed=0)
+    command = ["extract", str(dataset.folder), "--image-encoder", tiny["image_encoder"]]
+    command += ["--image-weights", tiny["image_weights"], "--text-encoder", SBERT, "--overwrite"]
+    assert main([*command, "--text-tokens", "2", "--images-per-entity", "1"]) == 0
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "left out" in line]
+    assert line.strip() == (
+        "left out: 1 texts beyond --text-tokens 2, 2 pictures beyond --images-per-entity 1, "
+        "1 ends of texts that are longer than the encoder reads"
+    )
+    dataset = make_dataset([{**record, "texts": ["One."]} for record in records])
+    assert main(command) == 0
+    assert "left out" not in capsys.readouterr().out
 
 
 def test_other_options_start_anew_and_the_same_ones_do_nothing(pictures, tiny, monkeypatch):

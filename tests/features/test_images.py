@@ -115,6 +115,16 @@ def test_faults_are_listed_and_never_fatal(make_dataset, small_model):
     assert not values[2:].any() and not mask[2:].any() and mask[:2].all()
 
 
+def test_a_picture_that_is_no_file_name_is_a_fault(make_dataset, small_model):
+    uri = "data:image/png;base64," + "A" * 5000
+    dataset = make_dataset([{"id": "a", "images": ["a.png", uri]}, {"id": "b"}])
+    noise_picture(dataset.folder / "a.png", seed=1)
+    extract(dataset, ExtractOptions(**small_model("test_resnet")))
+    (fault,) = FeatureStore.open(dataset).manifest["faults"]
+    assert (fault["entity"], fault["file"]) == ("a", uri)
+    assert "no usable file name" in fault["reason"]
+
+
 def test_several_pictures_are_averaged_up_to_the_limit(make_dataset, small_model):
     files = ["p/1.png", "p/2.png", "p/3.png"]
     records = [{"id": name, "images": [file]} for name, file in zip("abc", files, strict=True)]
@@ -125,8 +135,10 @@ def test_several_pictures_are_averaged_up_to_the_limit(make_dataset, small_model
     for limit in (1, 2, 3):
         given = ExtractOptions(**options, images_per_entity=limit, overwrite=True, batch_size=2)
         extract(dataset, given)
-        values, _ = FeatureStore.open(dataset).gather("image", torch.arange(4))
+        store = FeatureStore.open(dataset)
+        values, _ = store.gather("image", torch.arange(4))
         assert torch.allclose(values[3], values[:limit].mean(dim=0), atol=5e-3)
+        assert store.manifest["counts"]["image_left_out"] == 3 - limit
 
 
 @pytest.mark.parametrize("name", ["test_vit", "test_resnet", "swin_s3_tiny_224"])

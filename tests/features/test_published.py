@@ -274,6 +274,14 @@ def test_bad_files_end_in_one_line(db15k, tmp_path, capsys, file, content, optio
     assert not (db15k / "features.safetensors").exists()
 
 
+@pytest.mark.parametrize("number", ["x", "0", "-1", "1.5", ""])
+def test_a_number_of_tokens_that_is_none_is_refused(db15k, capsys, number):
+    with pytest.raises(SystemExit):
+        main(["import", str(db15k), "--image", "a.h5", f"--image-tokens={number}"])
+    told = capsys.readouterr().err
+    assert f"argument --image-tokens: {number}: must be a whole number, 1 or more" in told and told.count("\n") == 1
+
+
 def test_names_with_and_without_their_address():
     assert plain(f"<{DBPEDIA}AC/DC>") == "AC/DC"
     assert plain("m.0a_b") == plain("/m/0a_b") == plain("m/0a_b") == "/m/0a_b"

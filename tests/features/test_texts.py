@@ -27,7 +27,7 @@ TEXTS = {
 def dataset(make_dataset):
     records = [{"id": name, "label": name, "texts": texts} for name, texts in TEXTS.items()]
     return make_dataset(
-        [*records, {"id": "x1", "label": "Truck driver"}, {"id": "x2"}, {"id": "x3", "label": "\ud800"}]
+        [*records, {"id": "x1", "label": "Truck driver"}, {"id": "x2"}, {"id": "x3", "texts": ["\ud800"]}]
     )
 
 
@@ -44,7 +44,7 @@ def test_vectors_mean_something_and_masks_count_texts(dataset):
     assert store.shape("text") == (4, 384)
     counts = {name: int(mask[row[name]].sum()) for name in row}
     assert counts == {"cat": 2, "kitten": 1, "lorry": 2, "train": 1, "many": 4, "x1": 1, "x2": 0, "x3": 1}
-    assert store.manifest["counts"]["text_from_label"] == 2
+    assert store.manifest["counts"]["text_from_label"] == 1
     assert store.manifest["missing"]["text"] == ["x2"]
     first = values[:, 0]
     assert torch.allclose(first[mask[:, 0]].norm(dim=1), torch.ones(7), atol=1e-2)
@@ -52,6 +52,24 @@ def test_vectors_mean_something_and_masks_count_texts(dataset):
     like = first @ first.T
     assert like[row["cat"], row["kitten"]] > like[row["cat"], row["train"]] + 0.2
     assert like[row["x1"], row["lorry"]] > like[row["x1"], row["kitten"]] + 0.1
+
+
+@pytest.mark.parametrize(("limit", "left_out"), [(4, 5), (2, 7), (9, 0)])
+def test_texts_beyond_the_limit_are_counted(dataset, limit, left_out):
+    store, _, _ = vectors(dataset, text_tokens=limit)
+    assert store.manifest["counts"]["text_left_out"] == left_out
+    assert store.manifest["counts"]["text_cut"] == 0
+
+
+def test_texts_that_are_longer_than_the_model_reads_are_counted(make_dataset):
+    most = 256  # tokens, as the model's own configuration says, of which two are marks
+    texts = {"a": ["word " * (most - 2), "word " * (most - 1)], "b": ["word " * (most - 1)], "c": ["word " * 9999]}
+    dataset = make_dataset([{"id": name, "texts": of} for name, of in texts.items()])
+    for span in (1, 3):
+        store, values, _ = vectors(dataset, span=span)
+        assert store.manifest["counts"]["text_cut"] == 3
+    assert torch.equal(values[0, 1], values[1, 0])
+    torch.testing.assert_close(values[0, 1], values[0, 0], rtol=0, atol=1e-3)  # what is beyond is not read
 
 
 def test_batching_and_order_do_not_matter(dataset):

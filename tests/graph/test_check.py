@@ -250,6 +250,15 @@ def test_pictures_that_are_missing_or_outside_are_an_error(findings, tmp_path):
     assert "lies outside" in found.examples[1]
 
 
+def test_a_picture_that_is_no_file_name_is_missing(findings, tmp_path):
+    (tmp_path / "loop").symlink_to("loop")
+    files = ["data:image/png;base64," + "A" * 5000, "loop/a.png"]
+    (found,) = findings("missing-images", **CLEAN, records=[{"id": "a", "images": files}])
+    assert found.count == 2
+    assert found.examples[0].startswith("entities.jsonl:1: a: data:image/png;base64,AAA")
+    assert len(found.examples[0]) < 150
+
+
 def test_shared_labels_are_a_note_that_names_the_ids(findings):
     records = [{"id": "a", "label": "Same"}, {"id": "b", "label": "same"}, {"id": "c", "label": "d"}]
     (found,) = findings("shared-labels", **CLEAN, records=records)

@@ -122,6 +122,9 @@ def test_a_missing_split_is_named(write_dataset, split):
         (b'{"id": "b", "label": 3}', r':2: "label" must be a text; mend the line'),
         (b'{"id": "b", "texts": "one"}', r':2: "texts" must be a list of texts; mend the line'),
         (b'{"id": "b", "images": [1]}', r':2: "images" must be a list of texts; mend the line'),
+        (rb'{"id": "b\ud83d"}', r':2: "id" holds \\ud83d, half of a surrogate pair; mend the line'),
+        (rb'{"id": "b", "label": "x\udc4d\ud83d"}', r':2: "label" holds \\udc4d, half of a surrogate pair; mend'),
+        (rb'{"id": "b", "type": "\ud83d"}', r':2: "type" holds \\ud83d, half of a surrogate pair; mend the line'),
     ],
 )
 def test_a_bad_record_is_refused_in_one_line_that_names_the_line_and_the_mend(write_dataset, file, line, message):
@@ -130,6 +133,14 @@ def test_a_bad_record_is_refused_in_one_line_that_names_the_line_and_the_mend(wr
     with pytest.raises(UserError, match=file + message) as error:
         load_dataset(folder)
     assert "\n" not in str(error.value)
+
+
+def test_whole_surrogate_pairs_are_characters_and_half_of_one_in_a_text_is_let_be(write_dataset):
+    folder = write_dataset(TRAIN)
+    (folder / "entities.jsonl").write_bytes(rb'{"id": "a", "label": "x\ud83d\udc4d", "texts": ["\ud83d"]}')
+    dataset = load_dataset(folder)
+    assert dataset.entities.labels[0] == "x\N{THUMBS UP SIGN}"
+    assert dataset.records["a"]["texts"] == ["\ud83d"]
 
 
 def test_a_dataset_is_looked_for_by_name_below_the_data_folder(write_dataset, monkeypatch, tmp_path):

@@ -29,7 +29,7 @@ def untrained_run(folder, dataset_folder, model="distmult", **options):
     config = Config(dataset=str(dataset_folder), output=str(folder), model=model, dim=6, **options)
     run = RunFolder(folder)
     run.claim(config)
-    run.describe(config, dataset.entities, dataset.relations, anew=True)
+    run.describe(config, dataset.entities, dataset.relations, "", anew=True)
     torch.manual_seed(0)
     run.save_weights({"model": model_of(config, len(dataset.entities), len(dataset.relations))}, 1)
     return folder

@@ -48,6 +48,16 @@ def broken_history(run):
     (run / "history.jsonl").write_text('{"step": 1}\nnoise\n')
 
 
+def history_without_a_step(run):
+    (run / "history.jsonl").write_text('{"step": "many", "train/loss": 1.0}\n')
+
+
+def an_ensemble(run):
+    metrics = json.loads((run / "metrics.json").read_text())
+    (run / "metrics.json").write_text(json.dumps(metrics | {"members": [{"run": "../member", "weight": 1.0}]}))
+    (run / "model.safetensors").unlink()
+
+
 @pytest.mark.parametrize(
     ("spoil", "culprit"),
     [
@@ -60,6 +70,8 @@ def broken_history(run):
         (ranks_of_heads_alone, "ranks.parquet: does not hold both queries"),
         (ranks_of_another_model, "ranks.parquet: is not of the same ranking as metrics.json"),
         (broken_history, "history.jsonl:2: not JSON"),
+        (history_without_a_step, 'history.jsonl:1: needs an object with a number "step"'),
+        (an_ensemble, "run: an ensemble, which mmrns predict alone takes; give a member, .*member"),
     ],
 )
 def test_a_run_that_is_going_on_or_broken(spoilt, capfd, spoil, culprit):
@@ -85,6 +97,13 @@ def test_what_is_there_already_is_kept(spoilt, tmp_path, capfd):
         page = f'<!doctype html><meta name="generator" content="{GENERATOR} 1">{text}'
         write_page(page, ours)
         assert ours.read_text() == page
+
+
+def test_an_ensemble_is_no_seed_beside_a_run(spoilt, finished_run, capfd, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    an_ensemble(spoilt)
+    assert f"{spoilt}: an ensemble" in refuse(["report", str(finished_run), str(spoilt)], capfd)
+    assert not (tmp_path / "report.html").exists()
 
 
 def test_runs_that_cannot_be_compared(spoilt, finished_run, capfd, tmp_path, monkeypatch):

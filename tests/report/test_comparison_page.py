@@ -1,6 +1,7 @@
 """Several runs side by side: settings, paired differences, and their page."""
 
 import json
+import re
 import shutil
 
 import numpy as np
@@ -8,6 +9,7 @@ import pandas as pd
 import pytest
 
 from mmrns.cli import main
+from mmrns.errors import UserError
 from mmrns.experiments.bootstrap import difference_of
 from mmrns.report.comparison import compare
 from tests.browser import overflow
@@ -37,6 +39,17 @@ def test_seeds_are_one_setting(compared, other_seeds, finished_run):
     assert uniform.test["mrr"].std == pytest.approx(np.std(values, ddof=1))
     assert mmrns.test["mrr"].std is None
     assert comparison.changed == {"sampler": ["uniform", "mmrns"]}
+
+
+def test_seeds_of_one_setting_alone_have_a_mean_and_nothing_to_compare(other_seeds, tmp_path):
+    page = tmp_path / "report.html"
+    assert main(["report", *map(str, other_seeds), "--output", str(page)]) == 0
+    values = [json.loads((folder / "metrics.json").read_text())["test"]["both"]["mrr"] for folder in other_seeds]
+    mean, std = np.mean(values), np.std(values, ddof=1)
+    text = re.sub(r"<[^>]+>", "", page.read_text(encoding="utf-8"))
+    assert f"{mean:.4f} ± {std:.4f}" in text
+    assert "There is nothing to compare" in text
+    assert not re.search("does better|Difference to|Options that differ", text)
 
 
 def test_differences_are_paired_by_triple(compared, other_seeds, finished_run):
@@ -88,3 +101,17 @@ def test_folders_named_by_seed_alone(finished_run, tmp_path):
         text = (folder / "config.yaml").read_text()
         (folder / "config.yaml").write_text(text.replace("gamma: 12.0", f"gamma: {gamma}"))
     assert [setting.name for setting in compare(folders).settings] == ["first", "second"]
+
+
+def test_a_seed_of_one_setting_counts_once(finished_run, tmp_path):
+    copy = shutil.copytree(finished_run, tmp_path / "copy")
+    with pytest.raises(UserError, match=f"{copy}: has the setting and the seed of {finished_run}; give one of them"):
+        compare([finished_run, copy])
+
+
+def test_runs_with_other_features_are_other_settings(finished_run, tmp_path):
+    copy = shutil.copytree(finished_run, tmp_path / "copy")
+    described = json.loads((copy / "vocabulary.json").read_text())
+    digest = described["features_sha256"]
+    (copy / "vocabulary.json").write_text(json.dumps(described | {"features_sha256": "0" * 64}))
+    assert compare([finished_run, copy]).changed == {"features": [digest[:12], "0" * 12]}

@@ -42,3 +42,13 @@ def test_a_reader_leaves_out_a_line_that_is_being_written_and_names_a_spoilt_one
     file.write_text('{"step": 1}\n{"step"\n{"step": 3}\n')
     with pytest.raises(UserError, match=r"history\.jsonl:2: not JSON"):
         read_history(file)
+
+
+@pytest.mark.parametrize(
+    "line", ["[]", "3", "null", "{}", '{"step": null}', '{"step": "2"}', '{"step": true}', '{"step": NaN}']
+)
+def test_a_reader_names_a_line_that_is_of_no_step(tmp_path, line):
+    file = tmp_path / "history.jsonl"
+    file.write_text('{"step": 1}\n' + line + "\n")
+    with pytest.raises(UserError, match=r'history\.jsonl:2: needs an object with a number "step"; remove the line'):
+        read_history(file)

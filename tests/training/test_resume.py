@@ -10,9 +10,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from mmrns import load
+from mmrns import load, load_dataset
 from mmrns.cli import main
-from tests.tiny import train_command
+from mmrns.features import FeatureStore
+from tests.tiny import tiny_features, train_command, write_tiny_features, write_tiny_graph
 from tests.training import stopped
 
 DROPPING = "tests.training.dropping:Dropping"
@@ -155,6 +156,22 @@ def test_early_stopping_is_resumed_too(tiny_graph, tmp_path):
     assert stopped.stop_at_step(argv, tmp_path / "err", steps - 2, signal.SIGKILL) == -9
     resume(run)
     assert_same_outcome(run, tmp_path / "whole")
+
+
+def test_a_run_goes_on_with_its_own_features_wherever_they_lie(tmp_path, capsys):
+    graph, run = write_tiny_graph(tmp_path / "graph"), tmp_path / "run"
+    write_tiny_features(graph)
+    assert main(train_command(graph, run, "mmrns", steps=4)) == 0
+    for name, seed in (("same", 0), ("other", 1)):
+        (tmp_path / name).mkdir()
+        FeatureStore.write(load_dataset(graph), tiny_features(seed), tmp_path / name)
+    longer = ["train", "--resume", str(run), "--steps", "6", "--features"]
+    capsys.readouterr()
+    assert main([*longer, str(tmp_path / "other")]) == 2
+    assert f"{run}: was begun with other features" in capsys.readouterr().err
+    assert loaded_metrics(run)["steps"] == 4
+    assert main([*longer, str(tmp_path / "same")]) == 0
+    assert loaded_metrics(run)["steps"] == 6
 
 
 def test_a_run_that_stopped_early_goes_on_with_more_patience(tiny_graph, tmp_path):
