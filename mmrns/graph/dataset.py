@@ -167,8 +167,9 @@ def _records(path: Path) -> dict[str, dict[str, Any]]:
                 wanted = "a list of texts" if kind is list else "a text"
                 raise UserError(f'{path}:{number}: "{key}" must be {wanted}; mend the line')
         # JSON may hold one, but no file and no terminal takes it, and these are written and shown everywhere.
-        for key in ("id", "label", "type"):
-            if found := _HALF_PAIR.search(record.get(key) or ""):
+        for key in ("id", "label", "type", "images"):
+            value = record.get(key) or ""
+            if found := _HALF_PAIR.search(value if isinstance(value, str) else "\n".join(value)):
                 half = f"\\u{ord(found.group()):04x}"
                 raise UserError(f'{path}:{number}: "{key}" holds {half}, half of a surrogate pair; mend the line')
         records[record["id"]] = record

@@ -125,6 +125,7 @@ def test_a_missing_split_is_named(write_dataset, split):
         (rb'{"id": "b\ud83d"}', r':2: "id" holds \\ud83d, half of a surrogate pair; mend the line'),
         (rb'{"id": "b", "label": "x\udc4d\ud83d"}', r':2: "label" holds \\udc4d, half of a surrogate pair; mend'),
         (rb'{"id": "b", "type": "\ud83d"}', r':2: "type" holds \\ud83d, half of a surrogate pair; mend the line'),
+        (rb'{"id": "b", "images": ["a.png", "\ud83d.png"]}', r':2: "images" holds \\ud83d, half of a surrogate pair'),
     ],
 )
 def test_a_bad_record_is_refused_in_one_line_that_names_the_line_and_the_mend(write_dataset, file, line, message):
