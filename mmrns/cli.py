@@ -8,13 +8,12 @@ import sys
 from typing import NoReturn
 
 import mmrns.commands
-from mmrns.errors import UserError
+from mmrns.errors import UserError, shortened
 
 _NO_ROOM = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EROFS, errno.EACCES)
 _NO_SUCH_PLACE = (errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP)
 _MENDS = dict.fromkeys(_NO_ROOM, "free some room or choose another folder")
 _MENDS |= dict.fromkeys(_NO_SUCH_PLACE, "give another path")
-_LONGEST_NAME = 200  # of a path in a message: some are whole pictures, as data: URIs
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -59,8 +58,7 @@ def main(argv: list[str] | None = None) -> int:
     except OSError as error:
         if error.errno not in _MENDS:
             raise
-        where = str(error.filename or "the output")
-        where = where if len(where) <= _LONGEST_NAME else f"{where[:_LONGEST_NAME]}…"
+        where = shortened(str(error.filename or "the output"), 200)
         print(f"mmrns {arguments.command}: {where}: {error.strerror}; {_MENDS[error.errno]}", file=sys.stderr)
         return 2
     return 0

@@ -11,6 +11,11 @@ class UserError(Exception):
         super().__init__(" ".join(message.split()))
 
 
+def shortened(name: str, most: int) -> str:
+    """A name for a message, at most so many characters of it: some paths are whole pictures, as data: URIs."""
+    return name if len(name) <= most else f"{name[:most]}…"
+
+
 class DivergedError(UserError):
     """Training left the finite numbers: these options do not train, others may."""
 

@@ -174,6 +174,14 @@ def read_json(path: Path, mend: str) -> Any:
         raise UserError(f"{path}: not readable as JSON ({error}); {mend}") from error
 
 
+def read_object(path: Path, mend: str) -> dict[str, Any]:
+    """Read a JSON file that holds an object; UserError as `read_json`, and when it holds something else."""
+    found = read_json(path, mend)
+    if not isinstance(found, dict):
+        raise UserError(f"{path}: holds no object; {mend}")
+    return found
+
+
 def read_json_lines(path: Path) -> list[dict[str, Any]]:
     """Read one JSON object a line; UserError names file and line of the first that is not one."""
     records: list[dict[str, Any]] = []

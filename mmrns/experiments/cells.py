@@ -17,7 +17,7 @@ from mmrns.config_file import read_mapping
 from mmrns.encoders import EntityEncoder
 from mmrns.errors import UserError
 from mmrns.experiments.grid import Cell, Grid, as_text
-from mmrns.files import claimed, read_json
+from mmrns.files import claimed, read_object
 from mmrns.graph.dataset import dataset_folder
 from mmrns.plugins import find
 from mmrns.training.history import read_history
@@ -54,7 +54,7 @@ def state_of(cell: Cell, seed: int, folder: Path) -> State:
         return State("absent")
     changed = []
     if run.metrics_file.is_file():
-        changed += other_members(read_json(run.metrics_file, "delete it"), cell)
+        changed += other_members(read_object(run.metrics_file, "delete it"), cell)
     changed += differences(read_mapping(run.config_file, str(run.config_file))[0], cell.config(seed))
     if changed:
         return State("differs", changed[0] + (f" and {len(changed) - 1} more" if len(changed) > 1 else ""))

@@ -20,7 +20,7 @@ from mmrns.explanation.explainer import Asks
 from mmrns.explanation.pictures import EncoderView
 from mmrns.explorer.heat import heat_maps, under_relations
 from mmrns.explorer.results import Answered, Answers, Question, Why
-from mmrns.files import read_json
+from mmrns.files import read_object
 from mmrns.graph import Dataset
 from mmrns.graph.answers import HEAD, TAIL, Queries
 from mmrns.graph.dataset import SPLITS, UNUSED, Split
@@ -155,7 +155,7 @@ class OpenRun:
         path = self.explainer.trained.run.metrics_file
         if not path.is_file():
             return {}
-        found = read_json(path, "train again or restore the file").get("test", {}).get("both", {})
+        found = read_object(path, "train again or restore the file").get("test", {}).get("both", {})
         return found if isinstance(found, dict) else {}
 
     @staticmethod

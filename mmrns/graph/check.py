@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from mmrns.errors import shortened
 from mmrns.graph import overlap  # noqa: F401 - registers its check
 from mmrns.graph.dataset import SPLITS, Dataset
 from mmrns.graph.findings import CHECKS, EXAMPLES, Facts, Finding, Severity, check, share
@@ -24,7 +25,6 @@ from mmrns.graph.statistics import CATEGORIES, relation_categories
 NEAR = 0.8
 # A relation of fewer distinct triples is not judged: such a share would be chance.
 FEWEST_TRIPLES = 10
-_LONGEST_NAME = 100  # of a picture in an example: some are whole pictures, as data: URIs
 
 
 def check_dataset(dataset: Dataset) -> list[Finding]:
@@ -283,10 +283,10 @@ def missing_pictures(facts: Facts) -> Iterator[Finding]:
             path = Path(os.path.normpath(root / file))
             if not path.is_relative_to(root):
                 missing.append(
-                    f"entities.jsonl:{line}: {identifier}: {_shown(file)} lies outside of the dataset folder"
+                    f"entities.jsonl:{line}: {identifier}: {shortened(file, 100)} lies outside of the dataset folder"
                 )
             elif not _is_file(path):
-                missing.append(f"entities.jsonl:{line}: {identifier}: {_shown(file)}")
+                missing.append(f"entities.jsonl:{line}: {identifier}: {shortened(file, 100)}")
     if missing:
         yield Finding(
             "missing-images",
@@ -306,10 +306,6 @@ def _is_file(path: Path) -> bool:
         return path.is_file()
     except (OSError, ValueError):
         return False
-
-
-def _shown(file: str) -> str:
-    return file if len(file) <= _LONGEST_NAME else f"{file[:_LONGEST_NAME]}…"
 
 
 @check

@@ -9,7 +9,7 @@ import torch
 
 from mmrns.config import Config
 from mmrns.errors import UserError
-from mmrns.files import read_json
+from mmrns.files import read_object
 from mmrns.graph import Dataset, Vocabulary
 from mmrns.graph.answers import HEAD, TAIL, Queries
 from mmrns.graph.dataset import Split
@@ -107,9 +107,7 @@ def described_ensemble(folder: RunFolder) -> dict[str, Any] | None:
     """
     if folder.model_file.is_file() or not folder.metrics_file.is_file():
         return None
-    metrics = read_json(folder.metrics_file, "rank the ensemble again")
-    if not isinstance(metrics, dict):
-        raise UserError(f"{folder.metrics_file}: holds no object; rank the ensemble again")
+    metrics = read_object(folder.metrics_file, "rank the ensemble again")
     if not metrics.get("members"):
         return None
     members = [member | {"run": _member_path(folder, member["run"])} for member in metrics["members"]]

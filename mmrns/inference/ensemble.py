@@ -13,7 +13,7 @@ import torch
 from mmrns.errors import UserError
 from mmrns.features import FeatureStore
 from mmrns.features.digests import model_sha256
-from mmrns.files import read_json, write_json
+from mmrns.files import read_object, write_json
 from mmrns.graph import Dataset
 from mmrns.graph.held_out import dataset_of
 from mmrns.inference.answerer import Answerer, described_ensemble
@@ -169,9 +169,7 @@ def _finished(member: TrainedModel) -> dict[str, Any]:
     path = member.run.metrics_file
     if not path.is_file():
         raise UserError(f"{member.run.path}: not finished (no metrics.json); mmrns train --resume {member.run.path}")
-    kept = read_json(path, "delete it and resume the run")
-    if not isinstance(kept, dict):
-        raise UserError(f"{path}: holds no object; delete it and resume the run")
+    kept = read_object(path, "delete it and resume the run")
     left_out = ("valid", "test", "steps_per_second", "peak_memory_mb")
     return {name: value for name, value in kept.items() if name not in left_out}
 

@@ -89,6 +89,7 @@ def train(
         tqdm.write(why, file=sys.stderr)
     dataset = as_seen(config, dataset)
     features = open_features(dataset, config, device)
+    of_features = (features.sha256, features.path.parent) if features else ("", dataset.folder)
     plain = build_objective(config, dataset, features, device)
     model, sampler = plain.model, plain.sampler
 
@@ -111,7 +112,7 @@ def train(
     continued = resume and run.begun()
     if continued:
         run.check_fits(dataset)
-        run.check_features(features.sha256 if features else "", features.path.parent if features else dataset.folder)
+        run.check_features(*of_features)
         progress = load_state(run.state_file, plain, optimizer, schedule, accelerator)
         progress.stopped = 0 < config.patience <= progress.since_best
         ended = finished(run) if progress.stopped or progress.step >= steps else None
@@ -122,9 +123,7 @@ def train(
         if not resume:
             run.claim(config)
         run.clear_partial_files()
-        run.describe(
-            config, dataset.entities, dataset.relations, features.sha256 if features else "", anew=not continued
-        )
+        run.describe(config, dataset.entities, dataset.relations, of_features[0], anew=not continued)
     if together.main and not continued:
         run.save_weights(parts, step=0)
         save_state(run.state_file, progress, plain, optimizer, schedule, accelerator)

@@ -20,7 +20,7 @@ from mmrns.config import Config
 from mmrns.config_io import dump_config, load_config
 from mmrns.encoders.base import INPUT
 from mmrns.errors import UserError
-from mmrns.files import atomic_path, is_partial, read_json, write_json, write_text
+from mmrns.files import atomic_path, is_partial, read_json, read_object, write_json, write_text
 from mmrns.graph import Dataset, Vocabulary
 
 
@@ -114,8 +114,7 @@ class RunFolder:
 
     def features_sha256(self) -> str | None:
         """Of the features that the run was begun with, "" without any; None in a folder that does not say."""
-        content = read_json(self.vocabulary_file, "give a folder that mmrns train wrote")
-        return content.get("features_sha256") if isinstance(content, dict) else None
+        return read_object(self.vocabulary_file, "give a folder that mmrns train wrote").get("features_sha256")
 
     def check_features(self, features_sha256: str, where: Path) -> None:
         """Raise UserError when the features are not those that the run was begun with; `where` is what was read now."""
