@@ -1,19 +1,13 @@
 """The `mmrns` command: finds the subcommands, and turns bad input into one line and exit status 2."""
 
 import argparse
-import errno
 import importlib
 import pkgutil
 import sys
 from typing import NoReturn
 
 import mmrns.commands
-from mmrns.errors import UserError, shortened
-
-_NO_ROOM = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EROFS, errno.EACCES)
-_NO_SUCH_PLACE = (errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP)
-_MENDS = dict.fromkeys(_NO_ROOM, "free some room or choose another folder")
-_MENDS |= dict.fromkeys(_NO_SUCH_PLACE, "give another path")
+from mmrns.errors import UserError, mend_of, shortened
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -56,10 +50,11 @@ def main(argv: list[str] | None = None) -> int:
         sys.stderr.close()
         return 0
     except OSError as error:
-        if error.errno not in _MENDS:
+        mend = mend_of(error)
+        if mend is None:
             raise
         where = shortened(str(error.filename or "the output"), 200)
-        print(f"mmrns {arguments.command}: {where}: {error.strerror}; {_MENDS[error.errno]}", file=sys.stderr)
+        print(f"mmrns {arguments.command}: {where}: {error.strerror}; {mend}", file=sys.stderr)
         return 2
     return 0
 

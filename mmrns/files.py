@@ -10,9 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from mmrns.errors import UserError
+from mmrns.errors import UserError, is_refusal, unwritable
 
-_NO_ROOM = tuple(os.strerror(number) for number in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EROFS))
 _PARTIAL = ".partial"
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
 _held: set[IO[str]] = set()
@@ -35,10 +34,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
     except Exception as error:
-        # safetensors and torch wrap the operating system's error in classes of their own, so its text is looked at.
-        if isinstance(error, OSError) or any(text in str(error) for text in _NO_ROOM):
-            reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-            raise UserError(f"{path}: cannot be written ({reason}); free some room or choose another folder") from error
+        if is_refusal(error):
+            raise unwritable(path, error) from error
         raise
     finally:
         with contextlib.suppress(OSError):  # there may be no such folder
@@ -59,8 +56,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         yield temporary
         temporary.replace(path)
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise UserError(f"{path}: cannot be written ({reason}); free some room or choose another folder") from error
+        raise unwritable(path, error) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -116,8 +112,7 @@ def _open_lock(path: Path) -> IO[str]:
         path.parent.mkdir(parents=True, exist_ok=True)
         return lock_file(path).open("w")
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise UserError(f"{path}: cannot be written ({reason}); free some room or choose another folder") from error
+        raise unwritable(path, error) from error
 
 
 def _taken(lock: IO[str], wait: bool) -> bool:
@@ -180,6 +175,15 @@ def read_object(path: Path, mend: str) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise UserError(f"{path}: holds no object; {mend}")
     return found
+
+
+def read_kept(path: Path, form: str, made_from: dict[str, Any]) -> dict[str, Any] | None:
+    """What a file keeps from an earlier time, None if it is damaged, of another format or made from something else."""
+    try:
+        kept = read_object(path, "delete it")
+    except UserError:
+        return None
+    return kept if kept.get("format") == form and kept.get("made_from") == made_from else None
 
 
 def read_json_lines(path: Path) -> list[dict[str, Any]]:

@@ -25,6 +25,11 @@ def choices(package: str, base: type) -> dict[str, type]:
     return dict(sorted(found.items()))
 
 
+def first_line(thing: object) -> str:
+    """The first line of what a thing says about itself; empty where it says nothing."""
+    return (thing.__doc__ or "").strip().partition("\n")[0]
+
+
 def find(flag: str, name: str, package: str, base: type) -> type:
     """The class called `name` in `package`, or the one at `module:Class`.
 

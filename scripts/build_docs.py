@@ -19,14 +19,14 @@ from pathlib import Path
 from typing import Any
 
 import mmrns.commands
-import mmrns.losses
 from mmrns.analysis.guide import GUIDES
 from mmrns.config import Config, flag, options_by_section
 from mmrns.experiments.grid import load_grid
 from mmrns.experiments.summary import summarise
 from mmrns.features.options import ExtractOptions, flag_of
+from mmrns.losses import losses
 from mmrns.negatives import NegativeSampler
-from mmrns.plugins import choices
+from mmrns.plugins import choices, first_line
 from mmrns.report.grid_tables import overview_table
 from mmrns.scoring import ScoringFunction
 
@@ -95,20 +95,14 @@ def _shown(default: Any) -> str:
     return f"`{default}`".lower() if isinstance(default, bool) else f"`{default}`"
 
 
-def first_line(thing: object) -> str:
-    """The first line of what a thing says about itself; empty where it says nothing."""
-    return (thing.__doc__ or "").strip().partition("\n")[0]
-
-
 def _choices(package: str, base: type) -> str:
     rows = [[f"`{name}`", first_line(found), f"`{_file(found)}`"] for name, found in choices(package, base).items()]
     return table(["name", "what it is", "file"], rows)
 
 
-def losses() -> str:
+def loss_table() -> str:
     """The losses that mmrns.losses offers."""
-    found = {name: getattr(mmrns.losses, name) for name in mmrns.losses.__all__ if name.endswith("_loss")}
-    rows = [[f"`{name}`", first_line(loss), f"`{_file(loss)}`"] for name, loss in found.items()]
+    rows = [[f"`{name}`", first_line(loss), f"`{_file(loss)}`"] for name, loss in losses().items()]
     return table(["name", "what it is", "file"], rows)
 
 
@@ -162,7 +156,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "benchmarks": benchmarks,
     "models": lambda: _choices("mmrns.scoring", ScoringFunction),
     "samplers": lambda: _choices("mmrns.negatives", NegativeSampler),
-    "losses": losses,
+    "losses": loss_table,
     "train_options": train_options,
     "extract_options": extract_options,
     "commands": commands,

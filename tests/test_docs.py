@@ -13,6 +13,7 @@ import torch
 
 from mmrns.cli import build_parser, main
 from mmrns.negatives.exploration import exploration_temperature
+from mmrns.plugins import first_line
 from mmrns.scoring import build_model
 from tests.tiny import write_tiny_graph
 
@@ -102,9 +103,9 @@ def test_named_files_and_functions_exist(page):
     assert wrong == []
 
 
-def test_a_class_without_a_docstring_has_an_empty_description(builder):
-    assert builder.first_line(type("Bare", (), {})) == ""
-    assert builder.first_line(type("Said", (), {"__doc__": "\n    One line.\n\n    More."})) == "One line."
+def test_a_class_without_a_docstring_has_an_empty_description():
+    assert first_line(type("Bare", (), {})) == ""
+    assert first_line(type("Said", (), {"__doc__": "\n    One line.\n\n    More."})) == "One line."
 
 
 def test_every_equation_names_a_function_and_a_test():

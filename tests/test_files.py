@@ -156,10 +156,17 @@ def test_where_there_are_no_locks_nobody_is_kept_away(tmp_path, monkeypatch):
         assert free
 
 
+def test_a_place_that_may_not_be_written_is_no_matter_of_room(tmp_path):
+    refused = pytest.raises(UserError, match=r"y: cannot be written \(Permission denied\); .*permissions")
+    with refused, atomic_path(tmp_path / "y"):
+        raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+
+
 def test_what_can_have_no_lock_beside_it_is_named(tmp_path):
     (tmp_path / "file").touch()
     for path in (tmp_path / "file/x", tmp_path / "file/further/x"):
-        with pytest.raises(UserError, match=r"/x: cannot be written \(.*\); free some room"), claimed(path):
+        refused = pytest.raises(UserError, match=r"/x: cannot be written \(.*\); give another path")
+        with refused, claimed(path):
             pass
 
 

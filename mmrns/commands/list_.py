@@ -2,7 +2,9 @@
 
 import argparse
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+
+from mmrns.plugins import choices, first_line
 
 HELP = "list models, samplers, encoders, losses or datasets"
 
@@ -24,36 +26,33 @@ def run(arguments: argparse.Namespace) -> None:
         print(f"{name.ljust(width)}  {explanation}")
 
 
-def _first_line(thing: object) -> str:
-    return (thing.__doc__ or "").strip().partition("\n")[0]
-
-
+# Imported when asked for: torch takes a second that `mmrns --help` does not have.
 def _models() -> dict[str, str]:
-    from mmrns.plugins import choices
     from mmrns.scoring import ScoringFunction
 
-    return {name: _first_line(found) for name, found in choices("mmrns.scoring", ScoringFunction).items()}
+    return _described(choices("mmrns.scoring", ScoringFunction))
 
 
 def _samplers() -> dict[str, str]:
     from mmrns.negatives import NegativeSampler
-    from mmrns.plugins import choices
 
-    return {name: _first_line(found) for name, found in choices("mmrns.negatives", NegativeSampler).items()}
+    return _described(choices("mmrns.negatives", NegativeSampler))
 
 
 def _encoders() -> dict[str, str]:
     from mmrns.encoders import EntityEncoder
-    from mmrns.plugins import choices
 
-    return {name: _first_line(found) for name, found in choices("mmrns.encoders", EntityEncoder).items()}
+    return _described(choices("mmrns.encoders", EntityEncoder))
 
 
 def _losses() -> dict[str, str]:
-    import mmrns.losses
+    from mmrns.losses import losses
 
-    found = {name: getattr(mmrns.losses, name) for name in mmrns.losses.__all__}
-    return {name: _first_line(loss) for name, loss in found.items() if name.endswith("_loss")}
+    return _described(losses())
+
+
+def _described(found: Mapping[str, object]) -> dict[str, str]:
+    return {name: first_line(thing) for name, thing in found.items()}
 
 
 def _datasets() -> dict[str, str]:

@@ -14,7 +14,7 @@ from mmrns.errors import UserError
 from mmrns.explorer.opened import OpenRun
 from mmrns.explorer.results import EmbeddingMap
 from mmrns.features.digests import file_sha256
-from mmrns.files import read_json, write_text
+from mmrns.files import read_kept, write_text
 
 Method = Literal["pca", "tsne"]
 MAP_FILE = "explorer-map.json"
@@ -70,16 +70,13 @@ def _kept_or_made(opened: OpenRun, unit: Vectors) -> Vectors:
 
 
 def _kept(path: Path, made_from: dict[str, Any]) -> Vectors | None:
-    """What the file holds, if it was made from the same; a damaged or older file is made anew."""
-    if not path.is_file():
+    kept = read_kept(path, _FORMAT, made_from)
+    if kept is None:
         return None
     try:
-        values = read_json(path, "delete it")
-        if values["format"] != _FORMAT or values["made_from"] != made_from:
-            return None
-        points = np.asarray(values["tsne"], dtype=np.float64)
+        points = np.asarray(kept["tsne"], dtype=np.float64)
         return points if points.shape == (made_from["points"], 2) and np.isfinite(points).all() else None
-    except (UserError, KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError):
         return None
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from mmrns.errors import UserError
+from mmrns.errors import UserError, unwritable
 from mmrns.features.spans import Encoded, Span
 from mmrns.files import write_text
 
@@ -122,8 +122,7 @@ class PartialTokens:
             raise self._unwritten(error) from error
 
     def _unwritten(self, error: OSError) -> UserError:
-        reason = error.strerror or str(error)
-        return UserError(f"{self._place}: cannot be written ({reason}); free some room and run the same command again")
+        return unwritable(self._place, error, "free some room and run the same command again")
 
     def arrays(self) -> tuple[np.ndarray, np.ndarray]:
         """Memory maps of all finished rows in their order: values (E, tokens, width), mask (E, tokens) bool.

@@ -11,7 +11,6 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from mmrns.errors import UserError
 from mmrns.evaluation.calibration import (
     Calibrator,
     Method,
@@ -21,7 +20,7 @@ from mmrns.evaluation.calibration import (
     threshold_by_relation,
 )
 from mmrns.evaluation.candidates import Candidates, best_facts, in_blocks, propose
-from mmrns.files import read_json, write_json
+from mmrns.files import read_kept, write_json
 from mmrns.graph import Dataset
 from mmrns.graph.answers import HEAD, TAIL, AnswerIndex, Queries
 from mmrns.graph.dataset import SPLITS, UNUSED, Split
@@ -86,16 +85,13 @@ def calibration(
 
 
 def _kept(path: Path, made_from: dict[str, Any]) -> Calibration | None:
-    """What the file holds, if it was made from the same; a damaged or older file is made anew."""
-    if not path.is_file():
+    kept = read_kept(path, _FORMAT, made_from)
+    if kept is None:
         return None
     try:
-        values = read_json(path, "delete it")
-        if values["format"] != _FORMAT or values["made_from"] != made_from:
-            return None
-        calibrator = Calibrator.from_json(values["calibrator"])
-        return Calibration(calibrator, values["thresholds"], values["quality"], values["made_from"])
-    except (UserError, KeyError, TypeError, ValueError):
+        calibrator = Calibrator.from_json(kept["calibrator"])
+        return Calibration(calibrator, kept["thresholds"], kept["quality"], kept["made_from"])
+    except (KeyError, TypeError, ValueError):
         return None
 
 

@@ -1,5 +1,8 @@
 """L_kgc and its weights, and the contrastive loss L_con."""
 
+from collections.abc import Callable
+from typing import Any
+
 from mmrns.losses.all_entities import binary_cross_entropy_all, cross_entropy_all
 from mmrns.losses.contrastive import contrastive_loss
 from mmrns.losses.link_prediction import kgc_loss, sampled_softmax_loss, self_adversarial_weights
@@ -19,6 +22,7 @@ __all__ = [
     "cross_entropy_all",
     "infonce_loss",
     "kgc_loss",
+    "losses",
     "margin_loss",
     "sampled_softmax_loss",
     "self_adversarial_weights",
@@ -26,3 +30,8 @@ __all__ = [
     "supcon_loss",
     "triplet_loss",
 ]
+
+
+def losses() -> dict[str, Callable[..., Any]]:
+    """Every loss that the package offers, by its name."""
+    return {name: globals()[name] for name in __all__ if name.endswith("_loss")}

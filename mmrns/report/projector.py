@@ -14,7 +14,7 @@ from torch.utils.tensorboard import SummaryWriter
 from mmrns.analysis.draws import sampled
 from mmrns.analysis.result import Options
 from mmrns.analysis.spaces import spaces
-from mmrns.errors import UserError
+from mmrns.errors import unwritable
 from mmrns.explanation import Explainer
 from mmrns.explanation.pictures import Pixels
 from mmrns.report.entity_pictures import thumbnails
@@ -50,7 +50,7 @@ def write_projector(explainer: Explainer, folder: Path, options: Options) -> Non
                 shutil.rmtree(folder)
             made.replace(folder)
     except OSError as error:
-        raise UserError(f"{folder}: cannot be written ({error.strerror}); free some room") from error
+        raise unwritable(folder, error) from error
 
 
 def _metadata(explainer: Explainer, rows: list[int], of_entities: bool) -> tuple[list[str], list[Any]]:
