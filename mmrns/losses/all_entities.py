@@ -45,6 +45,15 @@ def _logistic(scores: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
     return torch.nn.functional.softplus(scores).sum(), torch.sigmoid(scores)
 
 
+def _by_block(position: Tensor, answers: Tensor, count: Tensor, rows: int) -> list[tuple[Tensor, Tensor]]:
+    """The pairs of each block of so many rows: (k,) rows counted within the block, and (k,) answers."""
+    if len(count) <= rows:
+        return [(position, answers)]
+    position, order = position.sort()
+    sizes = [int(often.sum()) for often in count.split(rows)]
+    return list(zip((position % rows).split(sizes), answers[order].split(sizes), strict=True))
+
+
 class _AllEntities(torch.autograd.Function):
     """Sum of a partition term of each row, less the targets' share of the scores. Autograd would keep four (B, E)."""
 
@@ -59,7 +68,10 @@ class _AllEntities(torch.autograd.Function):
         gradient = torch.empty_like(scores)
         value = scores.new_zeros((), dtype=exact)
         rows = max(1, _BLOCK_BYTES // (scores.element_size() * num_entities)) if scores.device.type == "cpu" else 2**30
-        for block, often, out in zip(scores.split(rows), count.split(rows), gradient.split(rows), strict=True):
+        blocks = zip(scores.split(rows), count.split(rows), gradient.split(rows), strict=True)
+        for (block, often, out), (here, answered) in zip(
+            blocks, _by_block(position, answers, count, rows), strict=True
+        ):
             block = block.to(exact)
             term, slope = partition(block, often)
             value += term
@@ -67,9 +79,10 @@ class _AllEntities(torch.autograd.Function):
                 evenly = often * (smoothing / num_entities)
                 value -= (evenly * block).sum()
                 slope -= evenly
+            # Before it is rounded: near 1, half precision has no number for what a well-fitted answer still lacks.
+            slope[here, answered] -= 1 - smoothing
             out.copy_(slope)
         value -= (1 - smoothing) * scores[position, answers].to(exact).sum()
-        gradient[position, answers] -= 1 - smoothing
         context.save_for_backward(gradient)
         return value
 

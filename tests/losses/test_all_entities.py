@@ -47,6 +47,22 @@ def test_kvsall_is_the_binary_cross_entropy_of_every_entity(smoothing):
     torch.testing.assert_close(gradient_of(found, scores), gradient_of(expected, scores), rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.parametrize("loss", [cross_entropy_all, binary_cross_entropy_all])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("precision", [torch.bfloat16, torch.float16])
+def test_a_well_fitted_answer_in_half_precision_has_the_gradient_it_lacks(loss, smoothing, precision):
+    """Its probability is within a rounding of 1, so a difference of rounded numbers would be nothing, or all rounding."""
+    scores = case()[0].detach()
+    position = torch.randperm(len(scores), generator=torch.Generator().manual_seed(0))  # rows in any order
+    answers = 3 * position % ENTITIES
+    scores[position, answers] = scores.logsumexp(1)[position] + torch.linspace(6, 7, len(scores), dtype=torch.float64)
+    rounded = scores.to(precision).requires_grad_()
+    exact = rounded.detach().double().requires_grad_()
+    found, expected = (gradient_of(loss(of, position, answers, smoothing), of) for of in (rounded, exact))
+    # Twice what rounding the exact gradient itself costs, and single precision near 1.
+    torch.testing.assert_close(found.double(), expected, rtol=torch.finfo(precision).eps, atol=1e-6)
+
+
 def test_scores_of_any_size_stay_finite():
     scores = torch.tensor([[1e4, -1e4, 0.0]], requires_grad=True)
     loss = cross_entropy_all(scores, torch.tensor([0]), torch.tensor([1]))
