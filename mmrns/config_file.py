@@ -88,7 +88,8 @@ def read_mapping(file: Path, called: str) -> tuple[dict[str, Any], dict[str, int
         tree = loader.get_single_node()
         # Before the values are made, which writes what `<<:` merges into the tree.
         pairs = tree.value if isinstance(tree, yaml.MappingNode) else []
-        keys = [(str(key.value), key.start_mark.line + 1) for key, _ in pairs]
+        lines = {str(key.value): key.start_mark.line + 1 for key, _ in pairs}
+        _check_keys(tree, file, set())
         values = loader.construct_document(tree) if tree else None
     except FileNotFoundError:
         raise UserError(f"{called}: no such file; check the path") from None
@@ -96,15 +97,26 @@ def read_mapping(file: Path, called: str) -> tuple[dict[str, Any], dict[str, int
         raise UserError(f"{called}: cannot be read ({error}); give a YAML file in UTF-8") from None
     except yaml.YAMLError as error:
         raise UserError(f"{called}: not YAML ({error}); write one `option: value` a line") from None
+    except ValueError as error:  # 2024-30-01 has the form of a date, and is none
+        raise UserError(f"{called}: holds a value that cannot be ({error}); put it in quotes if it is a text") from None
     if values is None:
         return {}, {}
     if not isinstance(values, dict):
         raise UserError(f"{called}: not a mapping; write one `option: value` a line")
-    lines: dict[str, int] = {}
-    for key, line in keys:
-        if key in lines:
-            raise UserError(f"{file}:{line}: {key}: given twice; keep one of them")
-        lines[key] = line
     merged = lines.get("<<", 1)
     named = {str(key): value for key, value in values.items()}
     return named, {key: lines.get(key, merged) for key in named}
+
+
+def _check_keys(node: Any, file: Path, seen: set[int]) -> None:
+    """Raise UserError for a key that stands twice in one mapping, of which YAML would keep the last."""
+    if id(node) in seen or not isinstance(node, yaml.CollectionNode):
+        return
+    seen.add(id(node))
+    is_mapping, keys = isinstance(node, yaml.MappingNode), set()
+    for key, value in node.value if is_mapping else ((None, part) for part in node.value):
+        if isinstance(key, yaml.ScalarNode):
+            if key.value in keys:
+                raise UserError(f"{file}:{key.start_mark.line + 1}: {key.value}: given twice; keep one of them")
+            keys.add(key.value)
+        _check_keys(value, file, seen)

@@ -5,6 +5,7 @@ import errno
 import hashlib
 import json
 import os
+import secrets
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,9 +23,10 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success it replaces `path`, on failure it is removed.
 
     The data is on disk (fsync) before the rename, so a kill at any moment leaves either the old file or the new.
-    Raises UserError when the disk is full or the folder cannot be written.
+    Raises UserError when the disk is full or the folder cannot be written. What the system refused of other files
+    inside the `with` is raised as it is.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}{_PARTIAL}")
+    temporary = _temporary(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
@@ -34,7 +36,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
     except Exception as error:
-        if is_refusal(error):
+        if is_refusal(error) and _is_about(error, temporary, path):
             raise unwritable(path, error) from error
         raise
     finally:
@@ -46,19 +48,38 @@ def atomic_path(path: Path) -> Iterator[Path]:
 def atomic_folder(path: Path) -> Iterator[Path]:
     """Yield a temporary folder beside `path`; on success it takes that name, on failure it is removed.
 
-    Raises UserError when `path` already holds something, the disk is full or the place cannot be written.
+    Raises UserError when `path` already holds something or is the current folder, the disk is full or the place cannot
+    be written. What the system refused of other files inside the `with` is raised as it is.
     """
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise UserError(f"{path}: already holds something; remove it or choose another folder")
-    temporary = path.with_name(f".{path.name}.{os.getpid()}{_PARTIAL}")
+    if path.is_dir() and path.samefile(Path.cwd()):
+        raise UserError(f"{path}: is the current folder, which cannot be replaced; choose a new one, or one inside it")
+    temporary = _temporary(path)
     try:
         temporary.mkdir(parents=True)
         yield temporary
         temporary.replace(path)
     except OSError as error:
-        raise unwritable(path, error) from error
+        if _is_about(error, temporary, path):
+            raise unwritable(path, error) from error
+        raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _temporary(path: Path) -> Path:
+    """A name beside `path` that nobody else has: threads share a process's number, and containers repeat it."""
+    return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}{_PARTIAL}")
+
+
+def _is_about(error: Exception, temporary: Path, path: Path) -> bool:
+    """Whether an error names no file, or the temporary one, what lies in it, `path` or a folder above them."""
+    name = getattr(error, "filename", None)
+    if not isinstance(name, str | bytes | os.PathLike):
+        return True
+    named, temporary = Path(os.fsdecode(name)).absolute(), temporary.absolute()
+    return named == path.absolute() or temporary.is_relative_to(named) or named.is_relative_to(temporary)
 
 
 def _umask() -> int:
@@ -146,6 +167,27 @@ def _let_go() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_let_go)
+
+
+def file_inside(folder: Path, file: str) -> Path:
+    """The file that is called `file` in a folder; symbolic links are followed first.
+
+    Raises ValueError, whose message is the reason: no name that a file can have, outside of the folder, or no file.
+    """
+    root = folder.resolve()
+    try:
+        path = (root / file).resolve()
+        inside, there = path.is_relative_to(root), path.is_file()
+    except RuntimeError:  # symbolic links in a circle, before Python 3.13
+        inside, there = True, False
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ValueError(f"no usable file name ({reason})") from error
+    if not inside:
+        raise ValueError("lies outside of the dataset folder")
+    if not there:
+        raise ValueError("no such file")
+    return path
 
 
 def write_text(path: Path, text: str) -> None:

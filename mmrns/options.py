@@ -19,7 +19,7 @@ def _option(section: str, default: Any, explanation: str, **limits: Any) -> Any:
 class TrainOptions(BaseModel):
     """All options of a training run. Symbols in explanations are those of docs/method.md."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     # --- what is trained on what
     dataset: str = _option("Data", "pictokg", "name of a dataset below $MMRNS_DATA or data/, or its folder")

@@ -56,6 +56,13 @@ def test_flags_win_over_yaml_and_yaml_over_defaults(tmp_path):
     assert config.gamma == Config().gamma
 
 
+@pytest.mark.parametrize("name", ["held_out", "gamma", "contrastive_weight"])
+@pytest.mark.parametrize("value", ["inf", "nan"])
+def test_numbers_that_are_not_finite_are_refused(name, value):
+    with pytest.raises(UserError, match=rf"^{flag(name)}: input should be a finite number, not '{value}'$"):
+        load_config({name: value})
+
+
 def test_an_empty_file_changes_nothing(tmp_path):
     (tmp_path / "empty.yaml").write_text("# nothing yet\n")
     assert load_config({}, tmp_path / "empty.yaml") == Config()

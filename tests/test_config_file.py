@@ -64,6 +64,7 @@ def test_published_numbers_are_no_options_and_stay_with_their_file(tmp_path):
         ("published: 35\n", r"a\.yaml:1: published: needs a mapping"),
         ("extends: b.yaml\nextends: b.yaml\n", r"a\.yaml:2: extends: given twice"),
         ("extended: b.yaml\n", r"a\.yaml:1: extended: unknown option"),
+        ("output: 2024-30-01\n", r"a\.yaml: holds a value that cannot be \(.*month.*\); put it in quotes"),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path, text, says):

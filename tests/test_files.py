@@ -7,11 +7,13 @@ import multiprocessing
 import os
 import stat
 import time
+from pathlib import Path
 
 import pytest
 
 from mmrns.errors import UserError
 from mmrns.files import (
+    atomic_folder,
     atomic_path,
     claimed,
     is_partial,
@@ -58,6 +60,37 @@ def test_no_room_is_one_line_that_names_the_file(tmp_path, number, kind):
         temporary.write_text("half")
         raise error
     assert names_in(tmp_path) == []
+
+
+@pytest.mark.parametrize("atomic", [atomic_path, atomic_folder])
+def test_a_refusal_that_has_to_do_with_another_file_is_passed_on(tmp_path, atomic):
+    with pytest.raises(FileNotFoundError, match="elsewhere"), atomic(tmp_path / "new"):
+        (tmp_path / "elsewhere").read_text()
+    assert names_in(tmp_path) == []
+
+
+@pytest.mark.parametrize("place", ["", "new", "temporary"])
+@pytest.mark.parametrize("atomic", [atomic_path, atomic_folder])
+def test_a_refusal_that_names_the_place_is_one_line(tmp_path, atomic, place):
+    refused = pytest.raises(UserError, match=r"/new: cannot be written \(No space left on device\); free some room")
+    with refused, atomic(tmp_path / "new") as temporary:
+        named = temporary if place == "temporary" else tmp_path / place
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(named))
+
+
+def test_the_current_folder_is_not_replaced(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for path in (Path(), tmp_path):
+        with pytest.raises(UserError, match=r": is the current folder, which cannot be replaced"), atomic_folder(path):
+            pass
+    assert names_in(tmp_path) == []
+
+
+def test_two_writers_in_one_process_do_not_meet(tmp_path):
+    with atomic_path(tmp_path / "x") as first, atomic_path(tmp_path / "x") as second:
+        first.write_text("first")
+        second.write_text("second")
+    assert (tmp_path / "x").read_text() == "first"
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path):

@@ -55,7 +55,7 @@ def evaluate_split(
 
 def entities_with(dataset: Dataset, features: FeatureStore | None, modality: str) -> NDArray[np.bool_]:
     """(E,) bool: the entity has features of the modality or, without a features file, entities.jsonl lists some."""
-    if features is not None and modality in features.modalities:
+    if features is not None:
         return features.presence(modality).cpu().numpy().astype(bool)
     key = f"{modality}s"
     return np.array(

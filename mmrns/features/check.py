@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from mmrns.errors import UserError
 from mmrns.features.mapped import MODALITIES
-from mmrns.features.store import FEATURES_FILE, MANIFEST_FILE, FeatureStore
+from mmrns.features.store import MANIFEST_FILE, FeatureStore
 from mmrns.graph.dataset import SPLITS, Dataset
 from mmrns.graph.findings import EXAMPLES, Finding, share
 
@@ -19,7 +19,7 @@ def open_checked(dataset: Dataset, folder: Path | None) -> tuple[FeatureStore | 
     Without a folder the dataset's own is looked in, and it is no fault that it has none.
     """
     place = folder or dataset.folder
-    if folder is None and not any((place / name).exists() for name in (FEATURES_FILE, MANIFEST_FILE)):
+    if folder is None and not FeatureStore.lies_in(place):
         return None, []
     try:
         store = FeatureStore.open(dataset, folder)
@@ -30,8 +30,9 @@ def open_checked(dataset: Dataset, folder: Path | None) -> tuple[FeatureStore | 
 
 
 def listed_without_features(dataset: Dataset, store: FeatureStore) -> Iterator[Finding]:
-    """Entities whose pictures or texts are listed and came to nothing."""
-    for modality in store.modalities:
+    """Entities whose pictures or texts are listed and came to nothing, be it all that an extraction was asked for."""
+    counts = store.manifest.get("counts", {})
+    for modality in (name for name in MODALITIES if name in store.modalities or f"{name}_inputs" in counts):
         present = store.presence(modality).numpy()
         lost = [
             identifier

@@ -12,9 +12,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from mmrns.errors import UserError
+from mmrns.files import file_inside
 
 Pixels = np.ndarray | Tensor
 """(3, H, W) uint8; timm gives an array or a tensor."""
+
+# An encoder's transform scales the short side first: of a strip of pixels the long side becomes gigabytes.
+_LARGEST_ASPECT = 100
 
 Decoded = tuple[list[str], Tensor | None, dict[str, str]]
 """Files that could be read, their pixels (B, 3, H, W) uint8 (None: not one), and of the others the reason."""
@@ -27,27 +31,28 @@ class PictureError(Exception):
 def read_picture(folder: Path, file: str) -> Image.Image:
     """The picture `file` (relative to `folder`) upright in RGB; see-through parts become white.
 
-    Raises PictureError: missing, corrupt, or outside of the folder (symbolic links are followed first).
+    Raises PictureError: missing, corrupt, longer than _LARGEST_ASPECT times its width or the other way round, or
+    outside of the folder (symbolic links are followed first).
     """
-    root = folder.resolve()
     try:
-        path = (root / file).resolve()
-        inside, there = path.is_relative_to(root), path.is_file()
-    except (OSError, ValueError) as error:
-        raise PictureError(f"no usable file name ({error})") from error
-    if not inside:
-        raise PictureError("lies outside of the dataset folder")
-    if not there:
-        raise PictureError("no such file")
+        path = file_inside(folder, file)
+    except ValueError as error:
+        raise PictureError(str(error)) from error
     try:
         with Image.open(path) as opened:
+            if max(opened.size) > _LARGEST_ASPECT * min(opened.size):
+                raise PictureError(f"is {opened.width} x {opened.height}: beyond {_LARGEST_ASPECT} to 1")
             return _as_rgb(ImageOps.exif_transpose(opened))
+    except PictureError:
+        raise
     except UnidentifiedImageError:
         raise PictureError("not a picture in a known format") from None
     except Exception as error:  # Pillow's decoders raise a dozen kinds for damaged files
-        raise PictureError(
-            f"cannot be decoded ({' '.join(str(error).split())[:120] or type(error).__name__})"
-        ) from error
+        raise PictureError(f"cannot be decoded ({_said(error)})") from error
+
+
+def _said(error: Exception) -> str:
+    return " ".join(str(error).split())[:120] or type(error).__name__
 
 
 def _as_rgb(image: Image.Image) -> Image.Image:
@@ -71,9 +76,15 @@ class _Pictures(Dataset[tuple[str, Pixels | str]]):
     def __getitem__(self, index: int) -> tuple[str, Pixels | str]:
         file = self._files[index]
         try:
-            return file, self._transform(read_picture(self._folder, file))
+            picture = read_picture(self._folder, file)
         except PictureError as fault:
             return file, str(fault)
+        try:
+            return file, self._transform(picture)
+        except MemoryError:  # that of the machine: features do not depend on how much of it there is
+            raise
+        except Exception as error:
+            return file, f"cannot be resized ({_said(error)})"
 
 
 def _stack(pictures: list[tuple[str, Pixels | str]]) -> Decoded:

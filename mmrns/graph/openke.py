@@ -72,7 +72,10 @@ def _read_triples(path: Path, entities: list[str], relations: list[str]) -> tupl
         numbers = line.split()
         if len(numbers) != 3 or not all(number.isdecimal() for number in numbers):
             raise UserError(f"{path}:{row + 2}: not three numbers; write HEAD TAIL RELATION")
-        rows[row] = [int(number) for number in numbers]
+        try:
+            rows[row] = [int(number) for number in numbers]
+        except (OverflowError, ValueError):  # ValueError: of thousands of digits
+            raise UserError(f"{path}:{row + 2}: a number beyond 64 bits; write HEAD TAIL RELATION") from None
     if int(lines[0]) != len(rows):
         raise UserError(f"{path}:1: says {lines[0]} triples, and {len(rows)} follow; mend the number or the file")
     if not len(rows):

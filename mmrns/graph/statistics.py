@@ -3,6 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from mmrns.graph.keys import check_keys
+
 CATEGORIES = ("1-1", "1-N", "N-1", "N-N")
 
 # A side counts as N when its mean number of answers reaches this (Bordes et al., NeurIPS 2013, section 4.3).
@@ -14,10 +16,11 @@ def answers_per_query(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Mean number of distinct heads a tail, and of distinct tails a head, of each relation: two (R,) arrays.
 
-    A relation without a triple has 0.
+    A relation without a triple has 0. UserError as `check_keys`.
     """
     head, relation, tail = triples.T
     entities = int(max(head.max(initial=0), tail.max(initial=0))) + 1
+    check_keys(entities, num_relations)
     means = []
     for anchor, answer in ((tail, head), (head, tail)):
         # Triples as numbers, by relation, anchor and answer: sorting these is far quicker than sorting rows.

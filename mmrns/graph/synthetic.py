@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from mmrns.errors import UserError
 from mmrns.graph.dataset import SPLITS
+from mmrns.graph.keys import check_keys
 from mmrns.graph.statistics import CATEGORIES
 from mmrns.graph.triples import COLUMNS, NAMES
 
@@ -55,6 +56,7 @@ class SyntheticGraph:
         for name, least in (("entities", 20), ("relations", 2), ("held_out", 1)):
             if getattr(self, name) < least:
                 raise UserError(f"--{name.replace('_', '-')} {getattr(self, name)}: give {least} or more")
+        check_keys(self.entities, self.relations)
         needed = self.entities + self.relations + 2 * self.held_out
         if self.triples < needed:
             raise UserError(

@@ -2,7 +2,7 @@
 
 - names, tab-separated: `head TAB relation TAB tail`.
 - names in the manner of N-Triples (MMKB, and what was made from it): `head relation tail .`, separated by a blank or
-  a tab, and ended by a dot of its own. Names keep their angle brackets.
+  a tab, and ended by a dot of its own. Names keep their angle brackets, within which they may hold blanks.
 - OpenKE: `mmrns/graph/openke.py`.
 
 Which it is, is read from the folder and the first line of each file.
@@ -22,7 +22,8 @@ from mmrns.graph.openke import read_numbered
 COLUMNS = ["head", "relation", "tail"]
 
 # A line of N-Triples. With tabs it must begin with an IRI, so that a tab-separated name may end in " .".
-_N_TRIPLES = re.compile(r"(?:[^\s<]\S* |<[^>]*>[ \t])\S+[ \t]\S+[ \t]\.")
+_NAME = r"(<[^>\t]*>|[^\s<]\S*)"
+_N_TRIPLES = re.compile(rf"(?![^<]\S*\t){_NAME}[ \t]{_NAME}[ \t]{_NAME}[ \t]\.")
 
 
 @dataclass(frozen=True)
@@ -110,9 +111,10 @@ def _read_n_triples(path: Path) -> pa.Table:
             text = line.decode("utf-8").removeprefix("\ufeff" if number == 1 else "")
         except UnicodeDecodeError as error:
             _not_utf8(path, number, line, error)
-        if not _N_TRIPLES.fullmatch(text):
+        found = _N_TRIPLES.fullmatch(text)
+        if not found:
             raise UserError(f"{path}:{number}: not `head relation tail .` as line 1 is; write one form throughout")
-        for column, name in zip(columns, re.split("[ \t]", text), strict=False):
+        for column, name in zip(columns, found.groups(), strict=True):
             column.append(name)
     return pa.table(dict(zip(COLUMNS, columns, strict=True)))
 

@@ -125,6 +125,20 @@ def test_pictures_that_came_to_nothing_are_named_with_the_reason(folder):
     assert lost["examples"] == ["b: cannot be decoded"]
 
 
+def test_pictures_that_came_to_nothing_at_all_are_not_counted_from_the_records(folder):
+    faults = [{"entity": "a", "file": "pixel.png", "reason": "cannot be decoded"}]
+    text = np.ones((4, 1, 3), dtype=np.float32), np.ones((4, 1), dtype=bool)
+    for counts in ({}, {"image_inputs": 2, "text_inputs": 4}):
+        FeatureStore.write(load_dataset(folder), {"text": text}, None, {"faults": faults, "counts": counts})
+        result = diagnose(str(folder))
+        assert of_code(result, "image-coverage") == []
+        assert of_code(result, "text-coverage")[0]["count"] == 4
+        found = [(lost["where"], lost["count"]) for lost in of_code(result, "listed-without-features")]
+        assert found == ([("image features", 2)] if counts else [])
+    (lost,) = of_code(result, "listed-without-features")
+    assert lost["examples"] == ["a: cannot be decoded", "b: no reason recorded"]
+
+
 def test_features_for_another_number_of_entities_are_an_error(folder):
     write_features(folder)
     (folder / "train.txt").write_text(TRAIN + "a\tr\tnew\n")

@@ -226,8 +226,11 @@ def test_datasets_with_nothing_to_extract(make_dataset, tiny):
         extract(make_dataset([{"id": "a"}, {"id": "b"}]), ExtractOptions())
     assert "\n" not in str(caught.value)
     only_faults = make_dataset([{"id": "a", "images": ["x.png"]}, {"id": "b"}], name="faulty")
-    with pytest.raises(UserError, match="none of its pictures"):
+    with pytest.raises(UserError, match=r"none of its pictures can be used \(x\.png: no such file\); see that"):
         extract(only_faults, ExtractOptions(**tiny))
+    blank = make_dataset([{"id": "a", "texts": [" "]}, {"id": "b", "texts": [""]}], name="blank")
+    with pytest.raises(UserError, match=r"entities\.jsonl: its texts are blank; write some"):
+        extract(blank, ExtractOptions(image_encoder="none", text_encoder=SBERT))
 
 
 def test_a_modality_without_anything_is_left_out(make_dataset, tiny):

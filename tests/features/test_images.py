@@ -76,6 +76,11 @@ def test_pictures_that_cannot_be_used(tmp_path):
     (folder / "cut.png").write_bytes((folder / "good.png").read_bytes()[:400])
     (folder / "text.png").write_text("no picture")
     (folder / "empty.png").touch()
+    Image.new("RGB", (1001, 10)).save(folder / "strip.png")
+    Image.new("RGB", (1, 101)).save(folder / "thread.png")
+    Image.new("RGB", (100, 1)).save(folder / "line.png")
+    (folder / "loop").symlink_to("loop")
+    assert read_picture(folder, "line.png").size == (100, 1)
     assert read_picture(folder, "inner.png").size == (64, 48)
     for file, reason in [
         ("nowhere.png", "no such file"),
@@ -86,11 +91,31 @@ def test_pictures_that_cannot_be_used(tmp_path):
         ("cut.png", "cannot be decoded"),
         ("text.png", "not a picture"),
         ("empty.png", "not a picture"),
+        ("strip.png", "is 1001 x 10: beyond 100 to 1"),
+        ("thread.png", "is 1 x 101: beyond 100 to 1"),
+        ("loop/a.png", "no such file"),
         ("null\0byte.png", "no usable file name"),
         ("long" * 100 + ".png", "no usable file name|no such file"),
     ]:
         with pytest.raises(PictureError, match=reason):
             read_picture(folder, file)
+
+
+def test_a_picture_that_cannot_be_resized_is_a_fault(make_dataset, small_model, monkeypatch):
+    dataset = make_dataset([{"id": name, "images": [f"{name}.png"]} for name in "ab"])
+    for name, side in (("a", 20), ("b", 30)):
+        noise_picture(dataset.folder / f"{name}.png", seed=0, size=(side, side))
+    resize = Image.Image.resize
+
+    def unwilling(picture, *args, **options):
+        if picture.width == 20:
+            raise ValueError("height and width\nmust be > 0")
+        return resize(picture, *args, **options)
+
+    monkeypatch.setattr(Image.Image, "resize", unwilling)
+    extract(dataset, ExtractOptions(**small_model("test_resnet"), decoders=0))
+    (fault,) = FeatureStore.open(dataset).manifest["faults"]
+    assert fault["reason"] == "cannot be resized (height and width must be > 0)"
 
 
 def test_faults_are_listed_and_never_fatal(make_dataset, small_model):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from mmrns.errors import UserError
 from mmrns.features import pooling
 
 
@@ -68,3 +69,10 @@ def test_pca_is_no_wider_than_it_has_tokens_and_takes_a_sample():
     values, mask = np.random.default_rng(0).normal(size=(50, 2, 40)), np.ones((50, 2), dtype=bool)
     assert pooling.TokenPca(values[:5], mask[:5], 32, sample=1000).width == 10
     assert pooling.TokenPca(values, mask, 32, sample=20).width == 20
+
+
+@pytest.mark.parametrize(("tokens", "sample"), [(1, 1000), (50, 1)])
+def test_pca_of_one_token_is_refused(tokens, sample):
+    values, mask = np.random.default_rng(0).normal(size=(tokens, 1, 40)), np.ones((tokens, 1), dtype=bool)
+    with pytest.raises(UserError, match="--image-reduction pca: needs two tokens or more to fit on; give"):
+        pooling.TokenPca(values, mask, 32, sample)

@@ -9,6 +9,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import load_file, save_file
 
 from mmrns.cli import main
 from mmrns.errors import UserError
@@ -88,6 +89,25 @@ def test_the_h5_files_of_mmrns_for_db15k(db15k, tmp_path, capsys):
     assert f"<{DBPEDIA}Nobody>" in manifest["missing"]["image"] and len(manifest["missing"]["text"]) == 3
     assert "1 belong to no entity (all in features.json): m.0lost" in said
     assert "24 x 383 tokens, 2 of 5 entities" in said and "4 x 384 tokens, 2 of 5 entities" in said
+
+
+def test_addresses_in_an_h5_keep_both_of_their_slashes(db15k, tmp_path, capsys):
+    arrays = {f"<{DBPEDIA}AC/DC>": vectors(2, 4, seed=1), "https://elsewhere.org/x": vectors(2, 4)}
+    arrays |= {f"{DBPEDIA}Zürich": vectors(2, 4, seed=2), f"{DBPEDIA}Nobody": vectors(2, 5)}
+    assert run(capsys, db15k, "--text", write_h5(tmp_path / "t.h5", arrays))[0] == 0
+    found = tokens_of(db15k, "text")
+    np.testing.assert_array_equal(found[f"<{DBPEDIA}AC/DC>"], arrays[f"<{DBPEDIA}AC/DC>"])
+    np.testing.assert_array_equal(found[f"<{DBPEDIA}Zürich>"], arrays[f"{DBPEDIA}Zürich"])
+    manifest = FeatureStore.open(load_dataset(db15k)).manifest
+    assert manifest["modalities"]["text"]["unmatched"] == ["https://elsewhere.org/x"]
+    assert [fault["entity"] for fault in manifest["faults"]] == [f"{DBPEDIA}Nobody"]
+
+
+def test_a_name_in_an_h5_that_is_not_utf8_is_a_fault(db15k, tmp_path, capsys):
+    path = write_h5(tmp_path / "t.h5", {"Nobody": vectors(2, 4), b"Z\xfcrich": vectors(2, 4)})
+    assert run(capsys, db15k, "--text", path)[0] == 0
+    (fault,) = FeatureStore.open(load_dataset(db15k)).manifest["faults"]
+    assert (fault["entity"], fault["reason"]) == ("Z\ufffdrich", "has a name that is not UTF-8")
 
 
 def test_the_ent_links_of_mmrns_lead_from_dbpedia_to_the_graph_even_where_both_know_a_name(tmp_path, capsys):
@@ -201,6 +221,33 @@ def test_one_modality_after_the_other(db15k, tmp_path, capsys):
     assert FeatureStore.open(load_dataset(db15k)).modalities == ("text",)
 
 
+def store_in_single_precision(folder, value):
+    """The features of a folder as fp32, their first number changed."""
+    path = folder / "features.safetensors"
+    tensors = load_file(path)
+    tensors["image"] = tensors["image"].astype(np.float32)
+    tensors["image"][0, 0, 0] = value
+    save_file(tensors, path)
+
+
+def test_what_is_kept_may_be_in_single_precision(tmp_path, capsys):
+    graph = write_graph(tmp_path / "graph", ["a", "b"])
+    image = write_h5(tmp_path / "i.h5", {"a": vectors(2, 4, seed=1), "b": vectors(1, 4, seed=2)})
+    text = write_h5(tmp_path / "t.h5", {"b": vectors(2, 3)})
+    assert run(capsys, graph, "--image", image)[0] == 0
+    store_in_single_precision(graph, 0.5)
+    assert run(capsys, graph, "--text", text, "--add")[0] == 0
+    expected = vectors(2, 4, seed=1)
+    expected[0, 0] = 0.5
+    np.testing.assert_array_equal(tokens_of(graph, "image")["a"], expected)
+    np.testing.assert_array_equal(tokens_of(graph, "image")["b"], vectors(1, 4, seed=2))
+    assert FeatureStore.open(load_dataset(graph)).arrays("image")[0].dtype == np.float16
+    store_in_single_precision(graph, 1e6)
+    status, said = run(capsys, graph, "--text", text, "--add", "--overwrite")
+    assert status == 2 and said.count("\n") == 1
+    assert "features.safetensors: cannot be kept (image: holds values that are not finite in fp16); give" in said
+
+
 def test_arrays_that_cannot_be_used_are_listed(db15k, tmp_path, capsys):
     broken = vectors(2, 4)
     broken[1, 1] = np.nan
@@ -218,6 +265,22 @@ def test_arrays_that_cannot_be_used_are_listed(db15k, tmp_path, capsys):
     assert reasons["Ada_Lovelace"] == "is 5 wide, and most are 4"
     assert summary["modalities"]["text"]["names"]["in_file"] == 6
     assert summary["counts"]["text"] == 2
+
+
+def spoiled_archive(path):
+    """An archive whose directory is sound and whose .json is not."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.json", json.dumps({"x": np.random.default_rng(0).integers(0, 40, 5000).tolist()}))
+    content = path.read_bytes()
+    return content[:200] + bytes(byte ^ 0xFF for byte in content[200:1200]) + content[1200:]
+
+
+def test_a_damaged_archive_is_one_line(db15k, tmp_path, capsys):
+    path = bad(tmp_path / "a.json.zip", spoiled_archive(tmp_path / "a.json.zip"))
+    torch.save(torch.ones(40, 2), tmp_path / "book.pth")
+    status, said = run(capsys, db15k, "--image", path, "--image-codebook", tmp_path / "book.pth")
+    assert status == 2 and said.count("\n") == 1
+    assert re.search(r"--image .*a\.json\.zip: not readable as JSON \(.*\); obtain it again", said)
 
 
 def bad(path, content):

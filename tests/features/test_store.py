@@ -11,9 +11,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
+from mmrns.config import Config
 from mmrns.errors import UserError
 from mmrns.features import MODALITIES, FeatureStore
 from mmrns.graph.dataset import load_dataset
+from mmrns.training.loop import open_features
 
 
 @pytest.fixture
@@ -102,20 +104,21 @@ def test_a_gather_reads_only_its_rows(make_dataset):
     manifest["modalities"]["image"] |= {"tokens": tokens, "width": width}
     manifest_path.write_text(json.dumps(manifest))
     program = f"""
-import resource, torch
+import torch
 from mmrns.features import FeatureStore
 from mmrns.graph.dataset import load_dataset
+from mmrns.memory import peak_memory_mb
 dataset = load_dataset({str(dataset.folder)!r})
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+before = peak_memory_mb()
 store = FeatureStore.open(dataset)
-opened = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+opened = peak_memory_mb()
 values, mask = store.gather("image", torch.arange(0, 2000, 200))
-after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+after = peak_memory_mb()
 assert values.shape == (10, 1000, 2000) and not mask.any()
 print(opened - before, after - before)
 """
     answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    opened, gathered = (int(number) / 1024 for number in answer.stdout.split())
+    opened, gathered = map(float, answer.stdout.split())
     assert opened < 50
     assert gathered < 400  # MB: 10 rows are 40 MB as fp16, mapped and copied, and 80 MB as float32
 
@@ -144,6 +147,16 @@ def test_unfit_arrays_are_refused(dataset, arrays):
     with pytest.raises(ValueError, match=r"arrays|text"):
         FeatureStore.write(dataset, arrays)
     assert not (dataset.folder / "features.safetensors").exists()
+
+
+@pytest.mark.parametrize("lost", ["features.safetensors", "features.json"])
+def test_a_run_takes_half_of_the_features_for_no_dataset_without_any(dataset, lost):
+    config, cpu = Config(), torch.device("cpu")
+    assert open_features(dataset, config, cpu) is None
+    FeatureStore.write(dataset, random_arrays(5))
+    (dataset.folder / lost).unlink()
+    with pytest.raises(UserError, match=rf"{lost}: no such file; run: mmrns extract"):
+        open_features(dataset, config, cpu)
 
 
 def rewrite(path, change):

@@ -89,6 +89,30 @@ def test_sentences():
     assert split_sentences("  ") == []
 
 
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "J. K. Rowling wrote it.", "It was written by (J. K. Rowling).", "A book of J. R. R. Tolkien.",
+        "She met Dr. Watson.", "Mr. Holmes lived there.", "A case by Prof. Moriarty.",
+        "The match was Spain vs. France.",
+    ],
+)  # fmt: skip
+def test_short_forms_and_initials_end_no_sentence(sentence):
+    assert split_sentences(f"{sentence} Another one.") == [sentence, "Another one."]
+
+
+@pytest.mark.parametrize("sentence", ["It was in World War I.", "A song of Malcolm X.", "It is in the U.S.", "It won."])
+def test_what_only_looks_like_an_initial_ends_a_sentence(sentence):
+    assert split_sentences(f"{sentence} Another one.") == [sentence, "Another one."]
+
+
+def test_sentences_of_chinese_and_japanese_need_no_blank():
+    assert split_sentences("北京是首都。上海在东方！") == ["北京是首都。", "上海在东方！"]
+    assert split_sentences("「広い」か？ はい。") == ["「広い」か？", "はい。"]
+    assert split_sentences("彼は「行け。」と言った。《書》は古い。") == ["彼は「行け。」と言った。", "《書》は古い。"]
+    assert split_sentences('"行け。"と言った。') == ['"行け。"と言った。']
+
+
 def test_paragraphs_can_be_split(make_dataset):
     dataset = make_dataset([{"id": "a", "texts": ["One is here. Two is there."]}, {"id": "b"}])
     _, _, whole = vectors(dataset)
@@ -102,6 +126,26 @@ def test_a_local_folder_gives_the_same(dataset):
     extract(dataset, ExtractOptions(image_encoder="none", text_encoder=str(folder), overwrite=True))
     again, _ = FeatureStore.open(dataset).gather("text", torch.arange(len(dataset.entities)))
     assert torch.equal(values, again)
+
+
+@pytest.mark.parametrize("file", ["1_Pooling/config.json", "sentence_bert_config.json", "vocab.txt"])
+def test_other_settings_of_a_local_folder_are_other_features(make_dataset, tmp_path, file):
+    dataset, folder = make_dataset([{"id": name, "texts": [f"A {name}."]} for name in "ab"]), tmp_path / "model"
+    shutil.copytree(find_model_folder(SBERT, "--text-encoder"), folder)
+    options = ExtractOptions(image_encoder="none", text_encoder=str(folder))
+    path = extract(dataset, options)
+    assert extract(dataset, options) == path
+    with (folder / file).open("a") as changed:
+        changed.write("\n")
+    with pytest.raises(UserError, match="exists, from other options or inputs"):
+        extract(dataset, options)
+
+
+def test_features_of_a_package_are_known_by_its_weights_alone(dataset):
+    store, _, _ = vectors(dataset)
+    described = store.manifest["modalities"]["text"]
+    assert "settings" not in described
+    assert [entry["path"] for entry in described["weights"]] == ["model.safetensors"]
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,17 @@
 from collections import defaultdict
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mmrns.errors import UserError
+from mmrns.graph.answers import AnswerIndex
+from mmrns.graph.findings import Facts
 from mmrns.graph.statistics import CATEGORIES, answers_per_query, relation_categories
+from mmrns.graph.synthetic import SyntheticGraph
 
 RELATIONS = 3
 triples_lists = st.lists(
@@ -51,3 +57,26 @@ def test_categories_follow_from_the_plain_count(triples):
 )
 def test_a_relation_is_named_by_the_side_with_several_answers(triples, category):
     assert CATEGORIES[relation_categories(np.array(triples), 1)[0]] == category
+
+
+@pytest.mark.parametrize("made", ["index", "categories", "graph", "facts"])
+def test_a_graph_too_large_for_its_keys_is_one_line(made):
+    entities, relations = 2**31, 1
+    triples = np.array([[0, 0, entities - 1]])
+    with pytest.raises(UserError, match=r"2,147,483,648 entities and .* relations: a graph too large for its keys"):
+        if made == "index":
+            AnswerIndex(torch.from_numpy(triples), entities, relations)
+        elif made == "categories":
+            relation_categories(triples, relations)
+        elif made == "graph":
+            SyntheticGraph(entities, 2 * entities, relations + 1)
+        else:
+            Facts(SimpleNamespace(entities=range(entities), relations=range(relations)))
+
+
+def test_the_largest_graph_has_keys():
+    entities, triples = 2**31 - 1, np.array([[0, 0, 2**31 - 2], [2**31 - 2, 0, 2**31 - 2]])
+    index = AnswerIndex(torch.from_numpy(triples), entities, 1)
+    assert index.queries().tolist() == [[2**31 - 2, 0, 0], [0, 0, 1], [2**31 - 2, 0, 1]]
+    assert index.answers.tolist() == [0, 2**31 - 2, 2**31 - 2, 2**31 - 2]
+    assert answers_per_query(triples, 1)[0].tolist() == [2.0]

@@ -55,8 +55,14 @@ def test_n_triples_may_be_separated_by_tabs(tmp_path):
     assert names(load_dataset(write_names(tmp_path, splits, "{}\t{}\t{}\t.\n")), "train") == [("<a>", "<r>", "<b>")]
 
 
+@pytest.mark.parametrize("form", ["{} {} {} .\n", "{}\t{}\t{}\t.\n"])
+def test_names_in_brackets_may_hold_blanks(tmp_path, form):
+    splits = {split: [("<New York>", "<is in>", "<U S A>"), ("<New York>", "r", "b")] for split in SPLITS}
+    assert names(load_dataset(write_names(tmp_path, splits, form)), "train") == splits["train"]
+
+
 def test_a_tab_separated_name_may_end_in_a_dot(tmp_path):
-    splits = {split: [("a b", "r", "c ."), ("c .", "r", ".")] for split in SPLITS}
+    splits = {split: [("a b", "r", "c ."), ("c .", "r", "."), ("<a b>", "r", "<c .>")] for split in SPLITS}
     assert names(load_dataset(write_names(tmp_path, splits)), "train") == splits["train"]
 
 
@@ -110,6 +116,8 @@ def spoil(path, line, text):
         ("train2id.txt", 2, ["0 1"], r"train2id\.txt:2: not three numbers; write HEAD TAIL RELATION"),
         ("train2id.txt", 3, ["1 2 x"], r"train2id\.txt:3: not three numbers"),
         ("train2id.txt", 3, ["1 -2 1"], r"train2id\.txt:3: not three numbers"),
+        ("train2id.txt", 3, ["1 1 99999999999999999999"], r"train2id\.txt:3: a number beyond 64 bits; write HEAD TAIL"),
+        ("train2id.txt", 3, ["1 1 " + "9" * 5000], r"train2id\.txt:3: a number beyond 64 bits"),
         ("train2id.txt", 3, ["1 3 1"], r"train2id\.txt:3: entity 3 of 3; the order is HEAD TAIL RELATION"),
         ("train2id.txt", 3, ["1 1 2"], r"train2id\.txt:3: relation 2 of 2; the order is HEAD TAIL RELATION"),
         ("entity2id.txt", 1, ["4"], r"entity2id\.txt:1: says 4 names, and 3 follow"),
@@ -137,6 +145,7 @@ def test_faults_of_openke_files_are_named(tmp_path, file, line, text, message):
     [
         ("{} {} {} .\n", 2, ["a\tb\tc"], r"train\.txt:2: not `head relation tail \.` as line 1 is; write one form"),
         ("{} {} {} .\n", 2, ["a b c"], r"train\.txt:2: not `head relation tail \.` as line 1 is"),
+        ("{} {} {} .\n", 2, ["<a b> c ."], r"train\.txt:2: not `head relation tail \.` as line 1 is"),
         ("{} {} {} .\n", 2, ["a b c d ."], r"train\.txt:2: not `head relation tail \.` as line 1 is"),
         ("{} {} {} .\n", 2, [""], r"train\.txt:2: not `head relation tail \.` as line 1 is"),
         ("{}\t{}\t{}\n", 2, ["a b c ."], r"train\.txt:2: `head relation tail \.`, and line 1 is not; write one form"),

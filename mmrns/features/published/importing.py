@@ -84,7 +84,13 @@ def import_features(dataset: Dataset, options: ImportOptions) -> FeatureStore:
             own = {key: number for key, number in kept.manifest["counts"].items() if key.startswith(f"{name}_")}
             manifest["counts"] |= own
             manifest["faults"] += [fault for fault in kept.manifest["faults"] if fault.get("modality", "image") == name]
-    return FeatureStore.write(dataset, arrays, folder, manifest)
+    try:
+        return FeatureStore.write(dataset, arrays, folder, manifest)
+    except ValueError as error:
+        if kept is None:
+            raise
+        # Arrays of the files are checked already.
+        raise UserError(f"{kept.path}: cannot be kept ({error}); give --overwrite without --add") from error
 
 
 def _kept(dataset: Dataset, folder: Path, options: ImportOptions) -> FeatureStore | None:

@@ -1,7 +1,8 @@
 """The files that features are published in, each as named arrays of tokens.
 
 - `.h5`: one array an entity, of one vector (D,) or of n vectors (n, D), under the entity's name (MMRNS, MMKB). A name
-  that holds "/" lies in a group of HDF5, and is put together again.
+  that holds "/" lies in a group of HDF5, and is put together again; of "//" HDF5 keeps one, and an address gets its
+  second back.
 - `.pth`, `.pt`: one matrix (E, D) or (E, n, D) whose rows are in the order of entity2id.txt (AdaMF, NativE, MoMoK).
 - `.json`, or a `.zip` of one: the token ids of each entity, and a codebook `.pth` (V, D) that holds their vectors
   (MyGO). The most frequent ids are taken, as MyGO does.
@@ -9,7 +10,9 @@
 
 import contextlib
 import json
+import re
 import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -21,6 +24,7 @@ import numpy as np
 from mmrns.errors import UserError
 
 SUFFIXES = {".h5": "h5", ".hdf5": "h5", ".pth": "matrix", ".pt": "matrix", ".json": "tokens", ".zip": "tokens"}
+_ADDRESS = re.compile(r"^(<?[A-Za-z][A-Za-z0-9+.-]+:)/(?=[^/])")
 
 
 @dataclass(frozen=True)
@@ -91,28 +95,33 @@ def _h5(path: Path, flag: str, stack: contextlib.ExitStack) -> Source:
         file = stack.enter_context(h5py.File(path, "r"))
     except OSError as error:
         raise UserError(f"{flag} {path}: not a sound HDF5 file ({error}); obtain it again") from error
-    found: dict[str, tuple[int, ...]] = {}
-    kinds: dict[str, str] = {}
+    found: dict[str | bytes, tuple[int, ...]] = {}
+    kinds: dict[str | bytes, str] = {}
 
-    def visit(name: str, item: Any) -> None:
+    def visit(inside: str | bytes, item: Any) -> None:  # bytes of a name that is not UTF-8
         if isinstance(item, h5py.Dataset):
-            found[name], kinds[name] = item.shape, item.dtype.kind
+            found[inside], kinds[inside] = item.shape, item.dtype.kind
 
     file.visititems(visit)
     widths = Counter(shape[-1] for shape in found.values() if shape)
     width = widths.most_common(1)[0][0] if widths else 0
-    names, shapes, faults = [], [], []
-    for name, shape in found.items():
-        if kinds[name] not in "fiu" or len(shape) not in (1, 2) or 0 in shape:
-            faults.append({"entity": name, "reason": f"is not an array of vectors: {kinds[name]} {shape}"})
+    names, places, shapes, faults = [], [], [], []
+    for inside, shape in found.items():
+        name = inside if isinstance(inside, str) else inside.decode("utf-8", "replace")
+        name = _ADDRESS.sub(r"\1//", name)
+        if isinstance(inside, bytes):
+            faults.append({"entity": name, "reason": "has a name that is not UTF-8"})
+        elif kinds[inside] not in "fiu" or len(shape) not in (1, 2) or 0 in shape:
+            faults.append({"entity": name, "reason": f"is not an array of vectors: {kinds[inside]} {shape}"})
         elif shape[-1] != width:
             faults.append({"entity": name, "reason": f"is {shape[-1]} wide, and most are {width}"})
         else:
             names.append(name)
+            places.append(inside)
             shapes.append((shape[0] if len(shape) == 2 else 1, width))
 
     def read(number: int) -> np.ndarray:
-        return np.asarray(file[names[number]][()], dtype=np.float32).reshape(shapes[number])
+        return np.asarray(file[places[number]][()], dtype=np.float32).reshape(shapes[number])
 
     return Source(path, "h5", names, shapes, read, faults)
 
@@ -169,7 +178,7 @@ def read_token_ids(path: Path, flag: str) -> dict[str, Any]:
                 content = json.loads(archive.read(inside[0]))
         else:
             content = json.loads(path.read_bytes())
-    except (ValueError, zipfile.BadZipFile) as error:
+    except (ValueError, RuntimeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(f"{flag} {path}: not readable as JSON ({error}); obtain it again") from error
     if not isinstance(content, dict):
         raise UserError(f"{flag} {path}: not an object of token ids by entity; check that it is the file you mean")
