@@ -7,6 +7,7 @@ import itertools
 import logging
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -27,7 +28,7 @@ _log = logging.getLogger(__name__)
 _FLAGS = ["-O3", "-std=c++17", "-shared", "-fPIC", "-march=native"]
 _FLAGS += [f"-f{name}" for name in ("no-math-errno", "no-trapping-math", "no-signed-zeros", "associative-math")]
 _TEAM = Path(__file__).with_name("team.cpp")
-_WORK = ctypes.CFUNCTYPE(None, ctypes.c_int64)
+_WORK = ctypes.CFUNCTYPE(None)
 _PROCESS = os.getpid()
 # A range of less work than this, in multiplications, costs more to hand to a thread than to do.
 _WORK_OF_A_THREAD = 1 << 20
@@ -75,15 +76,18 @@ class Loops:
         if len(given) == 1:
             self.call(function, *given[0])
             return
-        loop, calls = getattr(self.library(), function), [tuple(map(_argument, part)) for part in given]
         team = _team()
-        if team is not None:
-            team(_WORK(lambda part: loop(*calls[part])), ctypes.c_int64(len(calls)))
+        if team is None:
+            jobs = [_threads(len(given) - 1).submit(self.call, function, *part) for part in given[1:]]
+            self.call(function, *given[0])
+            for job in jobs:
+                job.result()
             return
-        jobs = [_threads(len(calls) - 1).submit(loop, *part) for part in calls[1:]]
-        loop(*calls[0])
-        for job in jobs:
-            job.result()
+        loop = getattr(self.library(), function)
+        # Python raises an interrupt between two steps of Python's own: in a function of Python's that C calls, where it
+        # would be lost and the range unwritten. A partial has no such steps; it is raised when the team is done.
+        work = [_WORK(functools.partial(loop, *map(_argument, part))) for part in given]
+        team((_WORK * len(work))(*work), ctypes.c_int64(len(work)))
 
 
 def split(rows: int, work: int, offsets: Tensor | None = None) -> list[tuple[int, int]]:
@@ -112,9 +116,9 @@ def library(source: Path) -> ctypes.CDLL | None:
         _log.warning("no C++ compiler found: a slower way than %s is taken", name)
         return None
     try:
-        return ctypes.CDLL(str(_compiled(compiler, source)))
-    except (OSError, subprocess.SubprocessError) as error:
-        said = (getattr(error, "stderr", None) or str(error)).strip().splitlines()
+        return ctypes.CDLL(str(_compiled(shlex.split(compiler), source)))
+    except (OSError, UserError, ValueError, subprocess.SubprocessError) as error:
+        said = ((getattr(error, "stderr", None) or "").strip() or str(error)).splitlines()
         # Apple's compiler has no OpenMP: no reason to warn every run.
         level = logging.INFO if source == _TEAM else logging.WARNING
         _log.log(level, "%s cannot build %s, and a slower way is taken (%s)", compiler, name, said[-1])
@@ -128,19 +132,19 @@ def _team() -> Callable[..., None] | None:
     return None if loaded is None else loaded.team
 
 
-def _compiled(compiler: str, source: Path) -> Path:
-    """The shared library of a source, compiler and processor, compiled if the cache lacks it."""
+def _compiled(compiler: list[str], source: Path) -> Path:
+    """The shared library of a source, compiler (a command's words) and processor, compiled if the cache lacks it."""
     text = source.read_text(encoding="utf-8")
     flags = [*_FLAGS, *(["-fopenmp"] if "#pragma omp" in text else [])]
-    identity = "\n".join([text, compiler, *flags, _processor()])
+    identity = "\n".join([text, *compiler, *flags, _processor()])
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mmrns"
     built = cache / f"{source.parent.name}-{hashlib.sha256(identity.encode()).hexdigest()[:16]}.so"
     if not built.is_file():
         try:
-            _compile([compiler, *flags], source, built)
+            _compile([*compiler, *flags], source, built)
         except UserError:  # a home that cannot be written: compiled for this process alone
             built = Path(tempfile.mkdtemp(prefix="mmrns-")) / built.name
-            _compile([compiler, *flags], source, built)
+            _compile([*compiler, *flags], source, built)
     return built
 
 

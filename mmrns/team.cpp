@@ -5,8 +5,8 @@
 
 #include <cstdint>
 
-// Calls work with 0 to parts - 1, each in a thread.
-extern "C" void team(void (*work)(int64_t), int64_t parts) {
+// Calls each of `parts` functions in a thread of its own, the i-th always in the i-th.
+extern "C" void team(void (*const* work)(), int64_t parts) {
 #pragma omp parallel for schedule(static, 1) num_threads(static_cast<int>(parts))
-    for (int64_t part = 0; part < parts; ++part) work(part);
+    for (int64_t part = 0; part < parts; ++part) work[part]();
 }

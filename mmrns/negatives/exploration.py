@@ -62,7 +62,8 @@ def solve_temperature(distribution: Callable[[Tensor], Tensor], possible: Tensor
 
 def solving_rows(number: int, device: torch.device) -> Tensor:
     """Rows of a batch of `number`, evenly spaced, that stand for all of them when a temperature is solved."""
-    return torch.arange(0, number, max(1, number // _ROWS), device=device)[:_ROWS]
+    rows = min(_ROWS, number)
+    return torch.arange(rows, device=device) * number // max(1, rows)
 
 
 def normalised_entropy(p: Tensor, possible: Tensor | None = None) -> Tensor:
@@ -103,7 +104,7 @@ def hardness(
     """Mean model score of what was drawn from the pool, less that of uniform draws from it; 0 for uniform sampling.
 
     The latter is the mean over all candidates that are no known answers, so that it has no noise of its own. Some rows
-    stand for the batch.
+    stand for the batch; those that could draw nothing do not count, and where no row counts, it is 0.
 
     Args:
         anchors: (B, w) vectors of the queries' anchors.
@@ -116,4 +117,5 @@ def hardness(
     scores, drawable, unknown = model.score_shared(part, vectors, anchors[some]), drawable[some], ~known[some]
     of_drawn = (scores.gather(1, drawn[some]) * drawable).sum(1) / drawable.sum(1).clamp_min(1)
     of_uniform = (scores * unknown).sum(1) / unknown.sum(1).clamp_min(1)
-    return (of_drawn - of_uniform)[drawable.any(1)].mean()
+    counts = drawable.any(1)
+    return torch.where(counts, of_drawn - of_uniform, 0).sum() / counts.sum().clamp_min(1)

@@ -18,6 +18,8 @@ from mmrns.negatives.similarity import Similarities
 
 # A query that more entities than this answer says little of any two of them, and would pair them all.
 _MOST_ANSWERS = 200
+# Listing an answer costs a CPU as much as looking this many candidates up, at pools of 500 and of 1,500.
+_LOOK_UPS_AN_ANSWER = 4
 
 
 def highest(values: Tensor, share: float, eligible: Tensor) -> Tensor:
@@ -37,7 +39,7 @@ def highest(values: Tensor, share: float, eligible: Tensor) -> Tensor:
 
 
 def mean_similarity(similarities: Similarities, pool: Pool) -> Tensor:
-    """Mean cosine over the modalities that an answer and a candidate share, -1 where they share none: (B, P)."""
+    """Mean cosine over the modalities that an answer and a candidate share, -inf where they share none: (B, P)."""
     totals, shared = [], []
     for name in similarities.to_positives:
         values, present = similarities.to_candidates[name], similarities.present[name]
@@ -45,7 +47,7 @@ def mean_similarity(similarities: Similarities, pool: Pool) -> Tensor:
         totals.append(values.detach() * both)
         shared.append(both)
     total, number = torch.stack(totals).sum(0), torch.stack(shared).sum(0)
-    return torch.where(number > 0, total / number.clamp_min(1), -1.0)
+    return torch.where(number > 0, total / number.clamp_min(1), -torch.inf)
 
 
 def log_of(weight: float) -> float:
@@ -61,9 +63,9 @@ class CoAnswers:
     """
 
     def __init__(self, answers: AnswerIndex, share: float) -> None:
-        """Find up to round(share * E) co-answers of each entity, at least one."""
+        """Find up to round(share * E) co-answers of each entity; at least one, but for a share of 0."""
         number = answers.num_entities
-        self.pairs = _heaviest(answers, max(1, round(share * number)))
+        self.pairs = _heaviest(answers, max(1, round(share * number)) if share else 0)
         device = answers.device
         triples = torch.from_numpy(self.pairs).to(device)
         # An index of (entity, 0, co-answer) triples finds a batch's pairs as it finds known answers.
@@ -78,7 +80,13 @@ class CoAnswers:
 
 
 def known_columns(index: AnswerIndex, rows: Tensor, pool: Pool) -> Tensor:
-    """Which of the pool's candidates the index lists for its rows (B,): (B, P) bool."""
+    """Which of the pool's candidates the index lists for its rows (B,): (B, P) bool.
+
+    A candidate is looked up among a row's answers, or the answers are listed and looked up among the candidates: the
+    latter on a CPU alone, where few are listed; a GPU would be waited for to learn how many.
+    """
+    if rows.device.type != "cpu" or _LOOK_UPS_AN_ANSWER * int(index.count(rows).sum()) > len(rows) * pool.size:
+        return index.contains(rows, pool.candidates.expand(len(rows), -1))
     position, entities = index.pairs(rows)
     column, inside = pool.columns(entities)
     known = torch.zeros(len(rows), pool.size, dtype=torch.bool, device=rows.device)

@@ -121,7 +121,7 @@ class MMRNS(NegativeSampler):
                 scores = standardised(scores) if config.score_scale == "standardised" else scores
             similarities.to_candidates[SCORE] = scores
             similarities.present[SCORE] = torch.ones(len(pool.rows), dtype=torch.bool, device=scores.device)
-        guarded = self._guarded(queries, model, pool, vectors, anchors, similarities, known)
+        guarded = self.guarded(queries, model, pool, vectors, anchors, similarities, known)
 
         p, by_modality, temperature = self.distribution(similarities, pool, known, guarded, step)
         log_p = p.clamp_min(torch.finfo(p.dtype).tiny).log().masked_fill(known, -torch.inf)
@@ -145,7 +145,7 @@ class MMRNS(NegativeSampler):
             vectors=drawn_vectors,
             given=None if drawn_vectors is None else (anchors, F.embedding(pool.positives[:, 0], vectors)),
             valid=torch.cat([drawable, there], dim=1),
-            correction=self._correction(log_p, perturbed, drawn, elsewhere),
+            correction=self._correction(log_p, perturbed, drawn, elsewhere, guarded),
             metrics=metrics,
             memory=DrawMemory(
                 pool, similarities, known, guarded, real & (pool.positives >= pool.size), drawn, drawable, beta
@@ -160,21 +160,28 @@ class MMRNS(NegativeSampler):
         return contrast(memory, self.config, self.context.answers.num_entities, weights)
 
     def distribution(
-        self, similarities: Similarities, pool: Pool, known: Tensor, guarded: Tensor | None, step: int
+        self,
+        similarities: Similarities,
+        pool: Pool,
+        known: Tensor,
+        guarded: Tensor | None,
+        step: int,
+        temperature: float | Tensor | None = None,
     ) -> tuple[Tensor, dict[str, Tensor], float | Tensor]:
         """p over the candidates, before any is masked; by modality; and epsilon.
 
         Args:
             known, guarded: (B, P) bool, what the draw leaves out or takes less often; a target entropy is reached with
                 that taken into account.
+            temperature: epsilon, where it was settled before; None: by the step's schedule or target.
         """
         config, answer = self.config, pool.positives[:, 0]
         answer_present = {name: present[answer] for name, present in similarities.present.items()}
         candidate_present = {name: present[: pool.size] for name, present in similarities.present.items()}
-        temperature: float | Tensor = exploration_temperature(
-            config.exploration, max(step, 1), config.exploration_schedule
-        )
-        if config.entropy_target:
+        solve = temperature is None and config.entropy_target > 0
+        if temperature is None:
+            temperature = exploration_temperature(config.exploration, max(step, 1), config.exploration_schedule)
+        if solve:
             some = solving_rows(len(answer), known.device)
             allowed = (~known[some]).to(next(iter(similarities.to_candidates.values())).dtype)
             if guarded is not None:
@@ -269,13 +276,15 @@ class MMRNS(NegativeSampler):
     ) -> tuple[Tensor, Tensor]:
         """(B, 1 + k) each query's answer and up to k = `number` other known answers, and which of them are real."""
         answer = queries.answer[:, None]
-        others, real = self.context.answers.window(rows, number, generator)
-        real = real & (others != answer)
+        # One more, since the answer itself may be among them; what is no other known answer goes to the end.
+        others, real = self.context.answers.window(rows, number + 1 if number else 0, generator)
+        real, order = (real & (others != answer)).sort(dim=1, descending=True, stable=True)
+        real, others = real[:, :number], others.gather(1, order)[:, :number]
         return torch.cat([answer, torch.where(real, others, answer)], dim=1), torch.cat(
             [torch.ones_like(answer, dtype=torch.bool), real], dim=1
         )
 
-    def _guarded(
+    def guarded(
         self,
         queries: Queries,
         model: KnowledgeGraphModel,
@@ -295,12 +304,16 @@ class MMRNS(NegativeSampler):
         else:
             with torch.no_grad():
                 values = model.score_shared(queries, vectors[: pool.size], anchors)
-        return highest(values, self.config.guard_share, ~known)
+        return highest(values, self.config.guard_share, ~known & (values > -torch.inf))
 
-    def _correction(self, log_p: Tensor, perturbed: Tensor, drawn: Tensor, elsewhere: Tensor) -> Tensor | None:
+    def _correction(
+        self, log_p: Tensor, perturbed: Tensor, drawn: Tensor, elsewhere: Tensor, guarded: Tensor | None
+    ) -> Tensor | None:
         """--importance-correction times log(p_j / uniform) of what was drawn, 0 of uniform draws: (B, n), or None.
 
         With --correction-for inclusion, of the probabilities to be among the n that were drawn in the place of p_j.
+
+        What the guard marks is not weighed back: in the mean it counts --guard-weight times what it would unmarked.
 
         Each of the two kinds of draws estimates the same sum over all entities, so they need no weights between them.
         """
@@ -309,9 +322,12 @@ class MMRNS(NegativeSampler):
         with torch.no_grad():
             possible = (log_p > -torch.inf).sum(1, keepdim=True).clamp_min(1).to(log_p.dtype)
             if self.config.correction_for == "inclusion":
-                odds = inclusion(log_p, perturbed, drawn) + (possible / max(1, drawn.shape[1])).log()
+                number = possible.clamp_max(max(1, drawn.shape[1]))
+                odds = inclusion(log_p, perturbed, drawn) + (possible / number).log()
             else:
                 odds = torch.log_softmax(log_p, dim=1).gather(1, drawn) + possible.log()
+            if guarded is not None:
+                odds = torch.where(guarded.gather(1, drawn), odds - log_of(self.config.guard_weight), odds)
             # What could not be drawn is weighed 0 in any case.
             odds = odds.masked_fill(~odds.isfinite(), 0.0)
             return self.config.importance_correction * torch.cat(
@@ -332,12 +348,16 @@ class MMRNS(NegativeSampler):
         pool: Pool,
         temperature: float | Tensor,
     ) -> dict[str, Tensor]:
-        """Entropy of what is drawn from, in all and by modality before known answers are masked; and epsilon."""
+        """Entropy of what is drawn from, in all and by modality before known answers are masked; and epsilon.
+
+        A modality's is over the answers that have it: others are drawn for without it.
+        """
         with torch.no_grad():
-            metrics = {
-                f"entropy/{name}": normalised_entropy(value, similarities.present[name][: pool.size])
-                for name, value in by_modality.items()
-            }
+            metrics = {}
+            for name, value in by_modality.items():
+                present = similarities.present[name]
+                both = present[pool.positives[:, :1]] & present[: pool.size]
+                metrics[f"entropy/{name}"] = normalised_entropy(value, both)
             metrics["entropy/all"] = normalised_entropy(torch.softmax(log_p, dim=1), log_p > -torch.inf)
             metrics["epsilon"] = torch.as_tensor(temperature, dtype=log_p.dtype, device=log_p.device)
         return metrics

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from mmrns.config import options_by_section
 from mmrns.config_file import read_config_file
 from mmrns.config_io import load_config
 from mmrns.experiments.grid import load_grid
@@ -89,6 +90,13 @@ def test_its_published_numbers_are_those_of_the_collection(file):
         assert published["method"] == MODELS[file.stem.partition("-")[0]]
     if file.stem.endswith("-mmrns"):
         assert published["method"] == "MMRNS"
+
+
+@pytest.mark.parametrize("section", ["Negatives", "MMRNS", "Hardness", "L_con", "Loss", "Optimisation"])
+def test_the_published_preset_leaves_no_option_to_its_default(section):
+    named = read_config_file(CONFIGS / "presets/published.yaml").values
+    assert set(options_by_section()[section]) <= set(named)
+    assert named["learning_rate"] == named["sampler_learning_rate"] == 0.0001
 
 
 def test_the_collection_of_published_numbers_says_where_each_is_from():

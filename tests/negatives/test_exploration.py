@@ -74,6 +74,10 @@ def test_a_batch_is_solved_on_rows_spread_over_it():
     assert solving_rows(5, torch.device("cpu")).tolist() == [0, 1, 2, 3, 4]
     rows = solving_rows(512, torch.device("cpu"))
     assert len(rows) == 32 and rows[0] == 0 and rows[-1] == 496
+    for number in (33, 63, 95, 400):
+        rows = solving_rows(number, torch.device("cpu"))
+        assert len(rows) == 32 and rows[0] == 0 and rows[-1] == number * 31 // 32
+        assert set((rows[1:] - rows[:-1]).tolist()) <= {number // 32, number // 32 + 1}
 
 
 @pytest.mark.parametrize("schedule", ["linear", "cosine"])
@@ -192,6 +196,8 @@ def test_hardness_is_the_gain_in_score_over_uniform_draws(direction):
         differences.append(sum(hard) / len(hard) - sum(easy) / len(easy))
     found = hardness(model, queries, model.entities(queries.anchor), everyone, known, drawn, drawable)
     assert float(found) == pytest.approx(sum(differences) / 5, rel=1e-9)
+    nothing = torch.zeros_like(drawable)
+    assert float(hardness(model, queries, model.entities(queries.anchor), everyone, known, drawn, nothing)) == 0
 
 
 def test_hardness_is_logged_and_grows_as_the_entropy_falls():

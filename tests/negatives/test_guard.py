@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmrns.graph.answers import TAIL, AnswerIndex, Queries
+from mmrns.negatives import guard as guard_module
 from mmrns.negatives import mmrns as sampler_module
 from mmrns.negatives.contrast import contrast
-from mmrns.negatives.guard import CoAnswers, highest, mean_similarity
+from mmrns.negatives.guard import CoAnswers, highest, known_columns, mean_similarity
 from mmrns.negatives.pool import Pool
 from mmrns.negatives.similarity import Similarities
 from tests.negatives import reference
@@ -46,7 +47,35 @@ def test_mean_similarity_is_over_the_modalities_that_both_have(seed, missing):
     for b, answer in enumerate((2, 6, 5)):
         for c in range(6):
             shared = [float(values[name][b, c]) for name in values if present[name][answer] and present[name][c]]
-            assert float(found[b, c]) == pytest.approx(sum(shared) / len(shared) if shared else -1.0)
+            assert float(found[b, c]) == pytest.approx(sum(shared) / len(shared) if shared else -math.inf)
+
+
+def test_a_candidate_that_shares_no_modality_with_the_answer_is_not_marked():
+    generator = torch.Generator().manual_seed(0)
+    triples = torch.tensor([[0, 0, 1], [0, 0, 2]])
+    features = random_features(ENTITIES, SHAPES, generator)
+    for _, present in features.tensors.values():
+        present[2] = False
+    _, model, sampler = build(
+        triples, ENTITIES, 1, features, modalities="image,text", guard="similarity", guard_share=0.2
+    )
+    negatives = sampler.draw(Queries.of(triples, TAIL), model, 1, generator, False)
+    assert negatives.memory.guarded.sum(1).tolist() == [5, 0]
+
+
+@pytest.mark.parametrize("way", ["listed", "looked up"])
+def test_known_columns_are_the_same_whichever_way_is_cheaper(way, monkeypatch):
+    triples = random_triples(ENTITIES, RELATIONS, torch.Generator().manual_seed(0), 60)
+    index = AnswerIndex(triples, ENTITIES, RELATIONS)
+    other_way = "contains" if way == "listed" else "pairs"
+    monkeypatch.setattr(guard_module, "_LOOK_UPS_AN_ANSWER", 0 if way == "listed" else 1000)
+    monkeypatch.setattr(AnswerIndex, other_way, None)
+    queries = Queries.of(torch.cat([triples, torch.tensor([[ENTITIES - 1, 0, 0]])]), TAIL)
+    pool = Pool.of(torch.arange(0, ENTITIES, 2), queries.answer[:, None])
+    found = known_columns(index, index.rows(queries), pool)
+    listed = {tuple(triple) for triple in triples.tolist()}
+    for anchor, relation, row in zip(queries.anchor.tolist(), queries.relation.tolist(), found.tolist(), strict=True):
+        assert row == [(anchor, relation, entity) in listed for entity in pool.candidates.tolist()]
 
 
 def plain_co_answers(triples, most, largest):
@@ -65,7 +94,7 @@ def plain_co_answers(triples, most, largest):
 
 
 @pytest.mark.parametrize("largest", [200, 4])
-@pytest.mark.parametrize(("share", "most"), [(0.0, 1), (0.12, 3), (0.9, 22)])
+@pytest.mark.parametrize(("share", "most"), [(0.0, 0), (0.01, 1), (0.12, 3), (0.9, 22)])
 def test_co_answers_are_those_of_a_plain_count(share, most, largest, monkeypatch):
     monkeypatch.setattr("mmrns.negatives.guard._MOST_ANSWERS", largest)
     triples = random_triples(ENTITIES, RELATIONS, torch.Generator().manual_seed(0), 90)

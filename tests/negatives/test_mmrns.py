@@ -356,6 +356,66 @@ def test_in_proportion_to_e_to_the_score_and_corrected_for_inclusion():
         torch.testing.assert_close(found[likely], torch.ones_like(found[likely]), atol=0.2, rtol=0)
 
 
+@pytest.mark.parametrize("correction_for", ["draw", "inclusion"])
+@pytest.mark.parametrize("weight", [0.3, 0.05])
+def test_the_correction_leaves_the_guard_its_weight(correction_for, weight):
+    torch.manual_seed(0)
+    triples = torch.tensor([[0, 0, 1]]).expand(4000, 3)
+    _, model, sampler = build(
+        triples, ENTITIES, 1, None, modalities="structure", guard="similarity", guard_share=0.3, guard_weight=weight,
+        num_negatives=2, importance_correction=1.0, correction_for=correction_for, exploration=1.0,
+    )  # fmt: skip
+    negatives = sampler.draw(Queries.of(triples, TAIL), model, 1, torch.Generator().manual_seed(0), False)
+    came = torch.zeros(ENTITIES, dtype=torch.float64)
+    came.index_add_(0, negatives.ids.flatten(), (-negatives.correction).exp().flatten())
+    guarded = negatives.memory.guarded[0]
+    free = ~guarded & ~negatives.memory.known[0]
+    assert guarded.sum() == 4
+    assert float(came[guarded].mean() / came[free].mean()) == pytest.approx(weight, rel=0.2)
+
+
+def test_where_all_that_can_be_drawn_are_drawn_each_stands_for_itself():
+    torch.manual_seed(0)
+    triples = torch.tensor([[0, 0, tail] for tail in range(1, 7)])  # 8 of 14 are left
+    _, model, sampler = build(
+        triples, ENTITIES, 1, None, modalities="score", score_scale="raw", exploration=1.0, num_negatives=12,
+        importance_correction=1.0, correction_for="inclusion",
+    )  # fmt: skip
+    negatives = sampler.draw(Queries.of(triples, TAIL), model, 1, torch.Generator().manual_seed(0), False)
+    assert negatives.valid.sum(1).tolist() == [8] * 6
+    assert not negatives.correction.any()
+
+
+def test_a_modalitys_entropy_is_of_the_answers_that_have_it():
+    generator = torch.Generator().manual_seed(0)
+    torch.manual_seed(0)
+    triples = torch.tensor([[head, 0, head + 4] for head in range(8)])
+    features = random_features(ENTITIES, SHAPES, generator)
+    features.tensors["image"][1][8:] = False  # half of the answers
+    _, model, sampler = build(triples, ENTITIES, 1, features, exploration=0.02)
+    queries = Queries.of(triples, TAIL)
+    negatives = sampler.draw(queries, model, 1, generator, True)
+    memory = negatives.memory
+    _, by_modality, _ = sampler.distribution(memory.similarities, memory.pool, memory.known, None, 1)
+    expected = normalised_entropy(by_modality["image"][:4], memory.similarities.present["image"][:ENTITIES])
+    torch.testing.assert_close(negatives.metrics["entropy/image"], expected)
+
+
+@pytest.mark.parametrize("number", [0, 1, 2, 3])
+def test_other_known_answers_are_brought_wherever_there_are_any(number):
+    triples = torch.tensor([[head, 0, tail] for head in range(4) for tail in range(4, 6 + head)])  # 1 to 4 others
+    _, _, sampler = build(triples, ENTITIES, 1, None)
+    queries = Queries.of(triples, TAIL)
+    rows = sampler.context.answers.rows(queries)
+    positives, real = sampler._positives(queries, rows, number, torch.Generator().manual_seed(0))
+    for head, answer, entities, which in zip(
+        triples[:, 0].tolist(), queries.answer.tolist(), positives, real, strict=True
+    ):
+        found = entities[which].tolist()
+        assert found[0] == answer and len(set(found)) == len(found) == 1 + min(number, head + 1)
+        assert set(found) <= set(range(4, 6 + head))
+
+
 def test_the_corrected_sum_estimates_that_of_uniform_sampling():
     """Draws from a sharp distribution, corrected, give the self-adversarial sum over all; uncorrected, another."""
     generator = torch.Generator().manual_seed(0)

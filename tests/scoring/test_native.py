@@ -1,14 +1,23 @@
 """The compiled loops against `score` in double precision, and what happens where they cannot be had."""
 
+import contextlib
+import ctypes
+import gc
 import logging
 import os
+import signal
 import subprocess
+import threading
+import weakref
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 import torch.nn.functional as F
 
 from mmrns import compiled
+from mmrns.compiled import Loops
 from mmrns.graph.answers import HEAD, TAIL, Queries
 from mmrns.scoring import build_model, native
 from mmrns.scoring.kernels import COMPLEX
@@ -151,7 +160,7 @@ def forgetful(monkeypatch):
 
 
 @pytest.mark.usefixtures("forgetful")
-@pytest.mark.parametrize("reason", ["switched off", "no compiler", "a compiler that fails"])
+@pytest.mark.parametrize("reason", ["switched off", "no compiler", "a compiler that fails", "one that is not there"])
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_without_the_loops_torch_gives_the_same_scores_and_gradients(name, reason, monkeypatch, tmp_path, caplog):
     if reason == "switched off":
@@ -160,7 +169,7 @@ def test_without_the_loops_torch_gives_the_same_scores_and_gradients(name, reaso
         monkeypatch.delenv("CXX", raising=False)
         monkeypatch.setenv("PATH", str(tmp_path))
     else:
-        monkeypatch.setenv("CXX", "false")
+        monkeypatch.setenv("CXX", "false" if reason == "a compiler that fails" else "/no/such compiler")
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     with caplog.at_level(logging.WARNING):
         assert native.library() is None
@@ -188,6 +197,31 @@ def test_the_loops_are_compiled_once_and_kept_in_the_cache(monkeypatch, tmp_path
 
 @needs_compiler
 @pytest.mark.usefixtures("forgetful")
+def test_a_compiler_may_be_a_command_of_several_words(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    for number, command in enumerate(("env c++", "env LANG=C c++"), start=1):
+        monkeypatch.setenv("CXX", command)
+        compiled.library.cache_clear()
+        assert native.library() is not None
+        assert len(list((tmp_path / "mmrns").iterdir())) == number
+
+
+@pytest.mark.usefixtures("forgetful")
+@pytest.mark.parametrize(
+    "command",
+    ["true", "'c++", "sh -c 'echo >&2; exit 1'"],
+    ids=["makes nothing", "a quote that does not end", "fails with a blank line"],
+)
+def test_a_command_that_compiles_nothing_stops_nobody(command, monkeypatch, tmp_path, caplog):
+    monkeypatch.setenv("CXX", command)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    with caplog.at_level(logging.WARNING):
+        assert native.library() is None
+    assert len(caplog.records) == 1
+
+
+@needs_compiler
+@pytest.mark.usefixtures("forgetful")
 def test_a_home_that_cannot_be_written_is_no_obstacle(monkeypatch, tmp_path):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
@@ -205,6 +239,46 @@ def test_threads_of_our_own_do_what_those_of_torch_do(monkeypatch):
         model, _ = model_of("rotate", {})
         runs.append(scored_and_gradients(model, lambda m: m.score_entities(asked, rows), weights))
     assert all(torch.equal(*pair) for pair in zip(*runs, strict=True))
+
+
+@needs_compiler
+@pytest.mark.skipif(os.name != "posix", reason="this system has no usleep")
+@pytest.mark.parametrize("threads", ["torch's", "our own"])
+def test_an_interrupt_comes_through_whatever_range_it_meets(threads, monkeypatch):
+    """Within a function of Python's that C calls, it would be printed and lost, and the range left as it was."""
+    team = compiled._team() if threads == "torch's" else None
+    monkeypatch.setattr(compiled, "_team", lambda: team)
+    monkeypatch.setattr(compiled, "library", lambda source: ctypes.CDLL(None))
+    before = signal.signal(signal.SIGUSR1, signal.default_int_handler)
+    timer = threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGUSR1))
+    try:
+        timer.start()
+        with pytest.raises(KeyboardInterrupt):
+            Loops(Path("none.cpp")).share("usleep", [(300_000, 0)] * 2, lambda part: ())
+    finally:
+        timer.join()
+        signal.signal(signal.SIGUSR1, before)
+
+
+def test_what_a_thread_of_our_own_still_writes_to_outlives_an_interrupt(monkeypatch):
+    go = threading.Event()
+
+    def loop(numbers, first, last):
+        if first.value == 0:
+            raise KeyboardInterrupt
+        go.wait()
+
+    monkeypatch.setattr(compiled, "_team", lambda: None)
+    monkeypatch.setattr(compiled, "library", lambda source: SimpleNamespace(loop=loop))
+    numbers = [torch.zeros(1), torch.zeros(1)]
+    alive = weakref.ref(numbers[1])
+    with contextlib.suppress(KeyboardInterrupt):
+        Loops(Path("none.cpp")).share("loop", [(0, 1), (1, 2)], lambda part: (numbers[part],))
+    numbers.clear()
+    gc.collect()
+    lives = alive() is not None
+    go.set()
+    assert lives
 
 
 @needs_compiler
