@@ -11,12 +11,6 @@ from mmrns.errors import UserError
 
 HELP = "train a model on a dataset, evaluate its best checkpoint, and keep the run in a folder"
 
-# Options that may change when a run goes on: they leave its trajectory as it is, or make it longer.
-RESUMABLE = {
-    "steps", "epochs", "patience", "device", "threads", "features", "feature_memory_mb", "eval_memory_mb", "log_every",
-    "checkpoint_every",
-}  # fmt: skip
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """--config, --preset, --resume, --json, and a flag for each option of Config in its section."""
@@ -61,20 +55,9 @@ def _config(arguments: argparse.Namespace, given: dict[str, Any]) -> Config:
                 f"--{name}: cannot be given with --resume, which reads the run's own config.yaml; drop one of them"
             )
 
+    from mmrns.training.continuing import as_begun
     from mmrns.training.run_folder import RunFolder
 
-    kept = RunFolder(arguments.resume).read_config().model_dump() | {"output": str(arguments.resume)}
-    config = load_config({**kept, **given})
-    changed = [name for name in given if name not in RESUMABLE and not _same(name, getattr(config, name), kept[name])]
-    if changed:
-        raise UserError(
-            f"{flag(changed[0])}: cannot change when a run is resumed; start a new run with another --output"
-        )
-    return config
-
-
-def _same(name: str, now: Any, kept: Any) -> bool:
-    """Whether an option is unchanged; a folder may be written in several ways."""
-    if name in ("dataset", "output") and now and kept:
-        return bool(now == kept or Path(now).resolve() == Path(kept).resolve())
-    return bool(now == kept)
+    run = RunFolder(arguments.resume)
+    kept = run.read_config().model_dump() | {"output": str(run.path)}
+    return as_begun(load_config({**kept, **given}), run)

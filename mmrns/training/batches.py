@@ -19,6 +19,11 @@ def total_steps(config: Config, num_examples: int) -> int:
     return config.steps or math.ceil((config.epochs or 100) * num_examples / config.batch_size)
 
 
+def on_device(rows: Tensor, device: torch.device) -> Tensor:
+    """Rows of main memory on a device. From pinned memory a GPU copies them while this process goes on."""
+    return rows.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else rows.to(device)
+
+
 class Batches:
     """An endless stream of seeded permutations of the examples, cut into batches.
 

@@ -1,13 +1,10 @@
 """Training, top to bottom: read the graph, build the parts, step, validate, keep the best, evaluate once."""
 
 import contextlib
-import signal
 import sys
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
@@ -29,13 +26,22 @@ from mmrns.memory import peak_memory_mb, tuned_process
 from mmrns.processes import Processes, on_cpu
 from mmrns.scoring import KnowledgeGraphModel, Ranker
 from mmrns.training.base import Objective
-from mmrns.training.batches import Batches, derived_seed, total_steps
+from mmrns.training.batches import Batches, derived_seed, on_device, total_steps
+from mmrns.training.continuing import as_begun
 from mmrns.training.history import History
 from mmrns.training.objective import build_objective
-from mmrns.training.optimizer import build_optimizer, build_schedule, clip_gradients, gradient_values, sparse_table
+from mmrns.training.optimizer import (
+    build_optimizer,
+    build_schedule,
+    clip_gradients,
+    continue_schedule,
+    gradient_values,
+    sparse_table,
+)
 from mmrns.training.precision import autocast_to, products_of, settle_precision
 from mmrns.training.run_folder import RunFolder
 from mmrns.training.state import Progress, load_state, save_state
+from mmrns.training.stop_signal import StopSignal
 
 
 @tuned_process()
@@ -49,8 +55,9 @@ def train(
 
     Args:
         config: every option. With the same config, seed and thread count, a CPU run gives the same bits again.
-        resume: continue the run in config.run_folder from its last saved state, to the same bits on CPU. Of a run
-            that has ended, what metrics.json holds is returned and nothing is written.
+        resume: continue the run in config.run_folder from its last saved state, to the same bits on CPU, with the
+            options that it was begun with, but for those that may change (`RESUMABLE`). Of a run that has ended, what
+            metrics.json holds is returned and nothing is written.
         on_validation: called with the step and the metrics of valid after each validation; what it raises ends the run.
         rank_test: False leaves out the last evaluation, as a search on valid must.
 
@@ -61,7 +68,12 @@ def train(
     Raises:
         UserError: anything the user can mend, before the run folder is touched where it can be known by then.
     """
-    # --- where: device, precision, processes
+    # --- where: folder, device, precision, processes
+    run = RunFolder(config.run_folder)
+    if resume:
+        config = as_begun(config, run)
+    else:
+        run.check_free()
     config = settle_precision(config)
     if config.device == "cuda" and not torch.cuda.is_available():
         raise UserError("--device cuda: no GPU is available here; use --device auto or cpu")
@@ -93,13 +105,10 @@ def train(
     plain = build_objective(config, dataset, features, device)
     model, sampler = plain.model, plain.sampler
 
-    # --- how long: steps and how often to look
+    # --- in which steps
     examples = plain.examples(dataset).to(device)
     steps = total_steps(config, len(examples))
-    valid_every = config.valid_every or max(1, steps // 10)
-    checkpoint_every = config.checkpoint_every or valid_every
     batches = Batches.of(config, examples)
-
     model.entities.sparse = sparse_table(config, model.entities, together.number)
     optimizer = build_optimizer(config, plain)
     schedule = build_schedule(config, optimizer, steps)
@@ -108,110 +117,119 @@ def train(
     embedding_course = EmbeddingCourse(dataset.answers("train"), derived_seed(config.seed, 3))
 
     # --- a new run folder, or the state of the one to continue
-    run, progress = RunFolder(config.run_folder), Progress()
-    continued = resume and run.begun()
-    if continued:
-        run.check_fits(dataset)
-        run.check_features(*of_features)
-        progress = load_state(run.state_file, plain, optimizer, schedule, accelerator)
-        progress.stopped = 0 < config.patience <= progress.since_best
-        ended = finished(run) if progress.stopped or progress.step >= steps else None
-        if ended and ended["steps"] == progress.step:
-            return ended if together.main else {}
-    accelerator.wait_for_everyone()  # until all have seen the folder as it was
-    if together.main:
-        if not resume:
-            run.claim(config)
-        run.clear_partial_files()
-        run.describe(config, dataset.entities, dataset.relations, of_features[0], anew=not continued)
-    if together.main and not continued:
-        run.save_weights(parts, step=0)
-        save_state(run.state_file, progress, plain, optimizer, schedule, accelerator)
-    accelerator.wait_for_everyone()
+    with run.held(together):
+        progress, continued = Progress(), resume and run.begun()
+        if continued:
+            run.check_fits(dataset)
+            run.check_features(*of_features)
+            progress = load_state(run.state_file, plain, optimizer, accelerator)
+            continue_schedule(schedule, progress.step)
+            progress.stopped = 0 < config.patience <= progress.since_best
+            over = progress.stopped or progress.step >= steps
+            ended = finished(run) if over else None
+            if ended and ended["steps"] == progress.step:
+                return ended if together.main else {}
+        progress.valid_every = progress.valid_every or config.valid_every or max(1, steps // 10)
+        checkpoint_every = config.checkpoint_every or progress.valid_every
+        accelerator.wait_for_everyone()  # until all have seen the folder as it was
+        if together.main:
+            if not resume:
+                run.claim(config)
+            run.clear_partial_files()
+            if continued and not over:
+                run.forget_end()
+            run.describe(config, dataset.entities, dataset.relations, of_features[0], anew=not continued)
+        if together.main and not continued:
+            run.save_weights(parts, step=0)
+            save_state(run.state_file, progress, plain, optimizer, accelerator)
+        accelerator.wait_for_everyone()
 
-    generator = torch.Generator(device)
-    diverged = torch.zeros((), dtype=torch.bool, device=device)
-    with (
-        tqdm(total=steps, initial=progress.step, desc=run.path.name, unit="step", disable=not together.main) as bar,
-        History(run.history_file, run.events, progress.step) if together.main else contextlib.nullcontext() as log,
-        _StopSignal() as stop,
-    ):
-        while progress.step < steps and not progress.stopped:
-            step, started = progress.step + 1, time.perf_counter()
-            measure = step % config.log_every == 0
+        generator = torch.Generator(device)
+        diverged = torch.zeros((), dtype=torch.bool, device=device)
+        with (
+            tqdm(total=steps, initial=progress.step, desc=run.path.name, unit="step", disable=not together.main) as bar,
+            History(run.history_file, run.events, progress.step) if together.main else contextlib.nullcontext() as log,
+            StopSignal() as stop,
+        ):
+            while progress.step < steps and not progress.stopped:
+                step, started = progress.step + 1, time.perf_counter()
+                measure = step % config.log_every == 0
 
-            # --- one step
-            rows = batches.rows(step, together.index, together.number)
-            # Draws depend on seed, step and process alone, so that a resumed run repeats them.
-            generator.manual_seed(derived_seed(config.seed, step, together.index, 1))
-            if together.number > 1:  # what is random beside them, such as dropout, must differ between processes too
-                set_seed(derived_seed(config.seed, step, together.index, 4) % 2**32)
-            with products_of(config):
-                result = objective(examples[rows.to(device)], step, generator, measure)
-                # Gradients are averaged over processes: this makes theirs the batch's where shares differ by a row.
-                accelerator.backward(result.loss * (len(rows) * together.number / config.batch_size))
-            if measure or config.clip_gradient:
-                accelerator.unscale_gradients()
-            norms = _gradient_norms(plain) if measure and log else {}
-            if config.clip_gradient:
-                clip_gradients(objective.parameters(), config.clip_gradient)
-            optimizer.step()
-            schedule.step()
-            optimizer.zero_grad(set_to_none=True)
+                # --- one step
+                rows = batches.rows(step, together.index, together.number)
+                # Draws depend on seed, step and process alone, so that a resumed run repeats them.
+                generator.manual_seed(derived_seed(config.seed, step, together.index, 1))
+                # What is random beside them, such as dropout, must differ between processes too.
+                if together.number > 1:
+                    set_seed(derived_seed(config.seed, step, together.index, 4) % 2**32)
+                with products_of(config):
+                    result = objective(examples[on_device(rows, device)], step, generator, measure)
+                    # Gradients are averaged over processes: this makes theirs the batch's where shares differ by a row.
+                    accelerator.backward(result.loss * (len(rows) * together.number / config.batch_size))
+                if measure or config.clip_gradient:
+                    accelerator.unscale_gradients()
+                norms = _gradient_norms(plain) if measure and log else {}
+                if config.clip_gradient:
+                    clip_gradients(objective.parameters(), config.clip_gradient)
+                optimizer.step()
+                schedule.step()
+                optimizer.zero_grad(set_to_none=True)
 
-            progress.step = step
-            progress.train_seconds += time.perf_counter() - started
-            bar.update()
-            if measure and log:
-                values = {name: float(value) for name, value in result.metrics.items()} | norms
-                values["learning_rate"] = float(schedule.get_last_lr()[0])
-                values["steps_per_second"] = step / progress.train_seconds
-                log.add("train", step, values)
-                bar.set_postfix(loss=f"{values['loss']:.4f}", best=f"{progress.best_value:.4f}")
+                progress.step = step
+                progress.train_seconds += time.perf_counter() - started
+                bar.update()
+                if measure and log:
+                    values = {name: float(value) for name, value in result.metrics.items()} | norms
+                    values["learning_rate"] = float(schedule.get_last_lr()[0])
+                    values["steps_per_second"] = step / progress.train_seconds
+                    log.add("train", step, values)
+                    bar.set_postfix(loss=f"{values['loss']:.4f}", best=f"{progress.best_value:.4f}")
 
-            # --- nothing of a run that diverged is kept
-            validate = step % valid_every == 0 or step == steps
-            keep, asked = step % checkpoint_every == 0 or step == steps, False
-            diverged |= ~torch.isfinite(result.loss.detach())
-            # Reading it waits for a GPU, so there it is read only where the run waits anyway. All processes stop then.
-            if device.type == "cpu" or measure or validate or keep:
-                asked, failed = together.any(stop.asked, bool(diverged))
-                if failed:
-                    raise DivergedError(
-                        f"the loss is not a finite number at step {step}; lower --learning-rate or set --clip-gradient"
-                    )
+                # --- nothing of a run that diverged is kept
+                validate = step % progress.valid_every == 0 or step == steps
+                keep, asked = step % checkpoint_every == 0 or step == steps, False
+                diverged |= ~torch.isfinite(result.loss.detach())
+                # Reading it waits for a GPU, so there only where the run waits anyway. All processes stop then.
+                if device.type == "cpu" or measure or validate or keep:
+                    asked, failed = together.any(stop.asked, bool(diverged))
+                    if failed:
+                        raise DivergedError(
+                            f"the loss is not a finite number at step {step}; lower --learning-rate or set "
+                            "--clip-gradient"
+                        )
 
-            # --- look at valid, keep the best (or, with --selection last, whatever is newest)
-            if validate:
-                chosen = _validate(model, dataset, config, device, together)
-                if log:
-                    log.add("valid", step, chosen)
-                    log.add("embedding", step, embedding_course(model))
-                progress.since_best += 1
-                if config.selection == "last" or chosen[config.metric] > progress.best_value:
-                    progress.best_value, progress.best_step, progress.since_best = chosen[config.metric], step, 0
+                # --- look at valid, keep the best (or, with --selection last, whatever is newest)
+                if validate:
+                    chosen = _validate(model, dataset, config, device, together)
+                    if log:
+                        log.add("valid", step, chosen)
+                        log.add("embedding", step, embedding_course(model))
+                    progress.since_best += 1
+                    if config.selection == "last" or chosen[config.metric] > progress.best_value:
+                        progress.best_value, progress.best_step, progress.since_best = chosen[config.metric], step, 0
+                        keep = True  # a continuation may take another course, and must know what these weights are
+                        if together.main:
+                            run.save_weights(parts, step)
+                    progress.stopped = 0 < config.patience <= progress.since_best
+                    if on_validation:
+                        on_validation(step, chosen)
+
+                # --- keep what a continuation needs
+                if keep or asked or progress.stopped:
                     if together.main:
-                        run.save_weights(parts, step)
-                progress.stopped = 0 < config.patience <= progress.since_best
-                if on_validation:
-                    on_validation(step, chosen)
+                        save_state(run.state_file, progress, plain, optimizer, accelerator)
+                    if asked:
+                        accelerator.wait_for_everyone()  # a launcher ends the others when one has ended
+                        raise StoppedError(
+                            f"stopped at step {step} as asked; continue with: mmrns train --resume {run.path}"
+                        )
 
-            # --- keep what a continuation needs
-            if keep or asked or progress.stopped:
-                if together.main:
-                    save_state(run.state_file, progress, plain, optimizer, schedule, accelerator)
-                if asked:
-                    accelerator.wait_for_everyone()  # a launcher ends the others when one has ended
-                    raise StoppedError(
-                        f"stopped at step {step} as asked; continue with: mmrns train --resume {run.path}"
-                    )
-
-    # --- test is read once, by the best checkpoint
-    accelerator.wait_for_everyone()
-    if not rank_test:
-        return _course(config, progress, dataset) | {"best": progress.best_value}
-    run.load_weights({"model": model})
-    return finish(run, config, dataset, features, model.to(device), progress, device, together)
+        # --- test is read once, by the best checkpoint
+        accelerator.wait_for_everyone()
+        if not rank_test:
+            return _course(config, progress, dataset) | {"best": progress.best_value}
+        run.load_weights({"model": model}, progress.best_step)
+        return finish(run, config, dataset, features, model.to(device), progress, device, together)
 
 
 def finish(
@@ -324,7 +342,7 @@ def _readable_from_anywhere(config: Config, dataset: Dataset) -> Config:
 def open_features(dataset: Dataset, config: Config, device: torch.device) -> FeatureStore | None:
     """The features that the configuration points to, or those of the dataset, or None when it has none."""
     folder = Path(config.features) if config.features else dataset.folder
-    if not config.features and not (folder / "features.json").is_file():
+    if not config.features and not FeatureStore.lies_in(folder):
         return None
     return FeatureStore.open(dataset, folder).resident(device, config.feature_memory_mb)
 
@@ -346,24 +364,3 @@ def _gradient_norms(objective: Objective) -> dict[str, float]:
         if gradients:
             norms[f"gradient_norm/{name}"] = float(torch.nn.utils.get_total_norm(gradients))
     return norms
-
-
-class _StopSignal:
-    """Turns Ctrl-C and SIGTERM into a request that the loop honours between two steps."""
-
-    def __init__(self) -> None:
-        self.asked = False
-        self._previous: dict[int, Any] = {}
-
-    def __enter__(self) -> "_StopSignal":
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._previous[number] = signal.signal(number, self._ask)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
-
-    def _ask(self, number: int, frame: FrameType | None) -> None:
-        self.asked = True

@@ -105,6 +105,30 @@ def build_optimizer(config: Config, objective: Objective) -> torch.optim.Optimiz
     return Together([fused, by_row(table, lr=config.learning_rate)])  # type: ignore[call-arg]
 
 
+def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any], objective: Objective) -> None:
+    """Put a saved state back, also where the table is sparse and was not when it was saved, or the other way round."""
+    sparse = objective.model.entities.sparse
+    if sparse != ("parts" in state):
+        now, table = optimizer.state_dict(), objective.model.entities.table
+        place = next(place for place, other in enumerate(objective.model.parameters()) if other is table)
+        state = _by_rows(state, now, place) if sparse else _in_one(state, now, place)
+    optimizer.load_state_dict(state)
+
+
+def _by_rows(state: dict[str, Any], now: dict[str, Any], place: int) -> dict[str, Any]:
+    """The state of one optimiser as that of a `Together`, whose groups are those of `now`; the table was at `place`."""
+    dense = {number - (number > place): kept for number, kept in state["state"].items() if number != place}
+    table = {number - place: kept for number, kept in state["state"].items() if number == place}
+    return {"parts": [part | {"state": kept} for part, kept in zip(now["parts"], (dense, table), strict=True)]}
+
+
+def _in_one(state: dict[str, Any], now: dict[str, Any], place: int) -> dict[str, Any]:
+    """Undo `_by_rows`."""
+    dense, table = (part["state"] for part in state["parts"])
+    moved = {number + (number >= place): kept for number, kept in dense.items()}
+    return now | {"state": moved | {number + place: kept for number, kept in table.items()}}
+
+
 def gradient_values(parameters: Iterable[nn.Parameter]) -> list[Tensor]:
     """The numbers of every gradient there is, which may be changed in place; of a sparse one, its rows, each once."""
     values = []
@@ -141,3 +165,11 @@ def build_schedule(config: Config, optimizer: torch.optim.Optimizer, steps: int)
         return 1.0
 
     return LambdaLR(optimizer, factor)
+
+
+def continue_schedule(schedule: LambdaLR, steps: int) -> None:
+    """Go on after so many finished steps, at the rates of this schedule: a loaded state may have had another's."""
+    schedule.last_epoch = steps
+    groups = zip(schedule.optimizer.param_groups, schedule.base_lrs, schedule.lr_lambdas, strict=True)
+    for group, base, factor in groups:
+        group["lr"] = base * factor(steps)

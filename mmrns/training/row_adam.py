@@ -38,6 +38,12 @@ class RowAdam(torch.optim.SparseAdam):
     is in the cache.
     """
 
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Undo `state_dict`; also take the moments of torch's Adam, which counts steps in a tensor."""
+        super().load_state_dict(state_dict)
+        for kept in self.state.values():
+            kept["step"] = int(kept["step"])
+
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
         """Update the rows of every sparse gradient. A closure is not taken."""

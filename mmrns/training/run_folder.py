@@ -1,11 +1,13 @@
 """The folder of a run: what is in it, how it is claimed, and how its model is read back."""
 
+import contextlib
 import json
 import os
 import platform
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -20,8 +22,9 @@ from mmrns.config import Config
 from mmrns.config_io import dump_config, load_config
 from mmrns.encoders.base import INPUT
 from mmrns.errors import UserError
-from mmrns.files import atomic_path, is_partial, read_json, read_object, write_json, write_text
+from mmrns.files import atomic_path, claimed, is_partial, lock_file, read_json, read_object, write_json, write_text
 from mmrns.graph import Dataset, Vocabulary
+from mmrns.processes import Processes
 
 
 class RunFolder:
@@ -45,17 +48,49 @@ class RunFolder:
     def claim(self, config: Config, resumable: bool = True) -> None:
         """Make this the folder of a new run: write config.yaml, with which it can be resumed from then on.
 
-        Args:
-            resumable: whether the claiming command has --resume, which the refusal then points to.
-
-        Raises:
-            UserError: the folder already holds something.
+        Raises UserError as `check_free`.
         """
+        self.check_free(resumable)
         self.clear_partial_files()
-        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+        write_text(self.config_file, dump_config(config))
+
+    def check_free(self, resumable: bool = True) -> None:
+        """Raise UserError when the folder holds something; nothing in it is touched.
+
+        What a killed process left of files that it was writing, and its lock, are nothing.
+
+        Args:
+            resumable: whether the asking command has --resume, which the refusal then points to.
+        """
+        if not self.path.exists():
+            return
+        lock = lock_file(self.config_file)
+        if not self.path.is_dir() or not all(is_partial(path) or path == lock for path in self.path.iterdir()):
             resume = f"continue it with --resume {self.path}, or " if resumable else ""
             raise UserError(f"--output {self.path}: already holds something; {resume}choose another folder")
-        write_text(self.config_file, dump_config(config))
+
+    @contextlib.contextmanager
+    def held(self, together: Processes) -> Iterator[None]:
+        """Together: keep other trainings off the folder, by a lock in it that the main process holds.
+
+        It is not the lock beside the folder, which whoever starts or schedules the training may hold meanwhile.
+
+        Raises:
+            UserError: another training is at work in the folder.
+        """
+        with contextlib.ExitStack() as lock:
+            free = True
+            if together.main:
+                with contextlib.suppress(UserError):  # where no lock can be written, neither can a run
+                    free = lock.enter_context(claimed(self.config_file))
+            if together.any(not free)[0]:
+                raise UserError(f"{self.path}: another process trains this run; wait for it to end, or stop it")
+            try:
+                yield
+            finally:
+                if together.main:
+                    with contextlib.suppress(OSError):  # what stays is an empty file
+                        lock_file(self.config_file).unlink()
 
     def describe(
         self, config: Config, entities: Vocabulary, relations: Vocabulary, features_sha256: str, anew: bool
@@ -76,6 +111,11 @@ class RunFolder:
         described = vocabulary | {"features_sha256": features_sha256}
         write_text(self.vocabulary_file, json.dumps(described, ensure_ascii=False))
         write_json(self.environment_file, environment())
+
+    def forget_end(self) -> None:
+        """Remove the metrics and ranks of a run that goes on: they are those of an end that it no longer has."""
+        for path in (self.metrics_file, self.ranks_file("test"), self.ranks_file("valid")):
+            path.unlink(missing_ok=True)
 
     def clear_partial_files(self) -> None:
         """Remove what a killed process left of files that it was writing."""
@@ -121,8 +161,8 @@ class RunFolder:
         begun = self.features_sha256()
         if begun not in (None, features_sha256):
             raise UserError(
-                f"{self.path}: was begun with other features (or none) than {where} holds now; name its own with "
-                "--features, or train anew"
+                f"{self.path}: was begun with other features (or none) than {where} holds now; put its own there, or "
+                f"name their folder (features: in {self.config_file}, or --features to resume it)"
             )
 
     def read_vocabulary(self) -> tuple[Vocabulary, Vocabulary]:
@@ -157,8 +197,12 @@ class RunFolder:
         except (SafetensorError, OSError) as error:
             raise UserError(f"{self.model_file}: cannot be read ({error}); restore the file or train anew") from error
 
-    def load_weights(self, parts: dict[str, nn.Module]) -> int:
-        """Read the parameters of the given parts back into them; returns the step they were saved at."""
+    def load_weights(self, parts: dict[str, nn.Module], selected: int | None = None) -> int:
+        """Read the parameters of the given parts back into them; returns the step they were saved at.
+
+        Raises:
+            UserError: the file cannot be read into them, or was saved at another step than `selected`.
+        """
         try:
             with safe_open(self.model_file, framework="pt") as stored:
                 names = list(stored.keys())
@@ -173,6 +217,11 @@ class RunFolder:
             raise UserError(
                 f"{self.model_file}: cannot be read into this model ({error}); resume or train again"
             ) from error
+        if selected not in (None, step):
+            raise UserError(
+                f"{self.model_file}: holds the weights of step {step}, not those of step {selected}, which was "
+                "selected: the run was killed and went on in another way; train it anew"
+            )
         return step
 
 

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import Accelerator
-from torch.optim.lr_scheduler import LambdaLR
 
 from mmrns.errors import UserError
 from mmrns.files import atomic_path
 from mmrns.training.base import Objective
+from mmrns.training.optimizer import load_optimizer
 
 
 @dataclass
@@ -25,6 +25,7 @@ class Progress:
         since_best: validations since then.
         train_seconds: time spent in steps, validation left out.
         stopped: early stopping has ended the run.
+        valid_every: steps between validations, settled when the run was begun; 0 before, and in older files.
     """
 
     step: int = 0
@@ -33,22 +34,17 @@ class Progress:
     since_best: int = 0
     train_seconds: float = 0.0
     stopped: bool = False
+    valid_every: int = 0
 
 
 def save_state(
-    path: Path,
-    progress: Progress,
-    objective: Objective,
-    optimizer: torch.optim.Optimizer,
-    schedule: LambdaLR,
-    accelerator: Accelerator,
+    path: Path, progress: Progress, objective: Objective, optimizer: torch.optim.Optimizer, accelerator: Accelerator
 ) -> None:
     """Write everything atomically; loadable with weights_only=True."""
     state = {
         "progress": asdict(progress),
         "objective": objective.state_dict(),
         "optimizer": optimizer.state_dict(),
-        "schedule": {key: value for key, value in schedule.state_dict().items() if key != "lr_lambdas"},
         "scaler": accelerator.scaler.state_dict() if accelerator.scaler is not None else None,
         "random": random_states(),
     }
@@ -57,11 +53,7 @@ def save_state(
 
 
 def load_state(
-    path: Path,
-    objective: Objective,
-    optimizer: torch.optim.Optimizer,
-    schedule: LambdaLR,
-    accelerator: Accelerator,
+    path: Path, objective: Objective, optimizer: torch.optim.Optimizer, accelerator: Accelerator
 ) -> Progress:
     """Put everything back; UserError names a file that is missing or does not fit."""
     if not path.is_file():
@@ -69,9 +61,7 @@ def load_state(
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
         objective.load_state_dict(state["objective"])
-        optimizer.load_state_dict(state["optimizer"])
-        # The schedule's own functions are not stored: they are those of the configuration.
-        schedule.load_state_dict(state["schedule"] | {"lr_lambdas": [None] * len(schedule.lr_lambdas)})
+        load_optimizer(optimizer, state["optimizer"], objective)
         if accelerator.scaler is not None and state["scaler"] is not None:
             accelerator.scaler.load_state_dict(state["scaler"])
         restore_random_states(state["random"])

@@ -109,12 +109,22 @@ def test_dura_is_refused_where_scores_are_no_products(tiny_graph):
         build(tiny_graph, model="rotate", regularizer="dura", regularization=0.1)
 
 
-def test_a_batch_split_in_two_has_the_same_gradient_direction(tiny_graph):
-    _, objective, examples = build(tiny_graph, reciprocal=True)
-    gradient = torch.autograd.grad(result(objective, examples[:30]).loss, objective.model.entities.table)[0]
-    shuffled = examples[:30][torch.randperm(30, generator=torch.Generator().manual_seed(2))]
-    again = torch.autograd.grad(result(objective, shuffled).loss, objective.model.entities.table)[0]
-    torch.testing.assert_close(gradient, again, rtol=1e-9, atol=1e-12)
+@pytest.mark.parametrize("name", ["1vsall", "kvsall"])
+def test_the_gradients_of_a_batch_split_in_two_add_up_weighed_by_their_pairs(tiny_graph, name):
+    dataset, objective, examples = build(tiny_graph, objective=name, reciprocal=True)
+    known = answers_of(dataset)
+
+    def gradient_and_pairs(batch):
+        loss = result(objective, batch).loss
+        return torch.autograd.grad(loss, objective.model.entities.table)[0], sum(
+            len(known[query]) for query in map(tuple, batch.tolist())
+        )
+
+    batch = examples[torch.randperm(len(examples), generator=torch.Generator().manual_seed(2))[:30]]
+    (whole, pairs), *halves = (gradient_and_pairs(part) for part in (batch, batch[:11], batch[11:]))
+    assert pairs > len(batch)  # or else the number of queries would do
+    together = sum(gradient * number for gradient, number in halves) / pairs
+    torch.testing.assert_close(together, whole, rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("sampler", ["uniform", "mmrns"])

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmrns.config import Config
-from mmrns.training.batches import Batches, derived_seed
+from mmrns.training.batches import Batches, derived_seed, on_device
 
 
 @given(triples=st.integers(1, 40), size=st.integers(1, 50), seed=st.integers(0, 5))
@@ -120,3 +120,20 @@ def test_the_option_reaches_the_batches_of_an_objective(objective):
     examples = torch.tensor([[i, i % 2, i % 3] for i in range(16)])
     batches = Batches.of(config, examples)
     assert all(len(examples[batches.rows(step), 1].unique()) == 1 for step in range(1, 9))
+
+
+def test_rows_for_the_cpu_are_not_copied():
+    rows = Batches(50, 7, 3).rows(1)
+    assert on_device(rows, torch.device("cpu")) is rows
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
+def test_nobody_waits_for_rows_to_reach_a_gpu():
+    rows, device = Batches(50, 7, 3).rows(1), torch.device("cuda")
+    on_device(rows, device)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        there = on_device(rows, device)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert torch.equal(there.cpu(), rows)

@@ -1,5 +1,6 @@
 """Several processes train and rank as one does: two real ones, joined by gloo on the CPU."""
 
+import functools
 import json
 import os
 import shutil
@@ -13,6 +14,7 @@ import torch
 
 from mmrns import evaluate
 from mmrns.cli import main
+from mmrns.training import optimizer
 from tests.tiny import train_command
 from tests.training import stopped
 
@@ -103,6 +105,27 @@ def test_two_go_on_in_two_to_the_same_bits(tiny_graph, tmp_path):
     states = [torch.load(folder / "state.pt", weights_only=True)["objective"] for folder in (whole, run)]
     assert all(torch.equal(tensor, states[1][name]) for name, tensor in states[0].items())
     assert metrics(run)["test"] == metrics(whole)["test"]
+
+
+def with_a_small_table_as_a_large_one(argv):
+    optimizer._LARGE_TABLE = 1
+    sys.exit(main(argv))
+
+
+def test_a_run_with_a_large_table_goes_on_in_two_and_alone_again(folders, tiny_graph, tmp_path, monkeypatch):
+    """One process updates the rows that a step uses, several update all; Adam's moments go from one to the other."""
+    monkeypatch.setattr(optimizer, "_LARGE_TABLE", 1)
+    run = tmp_path / "run"
+    assert main([*command(tiny_graph, run), "--steps", "10"]) == 0
+    assert "parts" in torch.load(run / "state.pt", weights_only=True)["optimizer"]
+    longer = functools.partial(with_a_small_table_as_a_large_one, ["train", "--resume", str(run), "--steps", "20"])
+    assert stopped.call_together(longer) == [0, 0]
+    assert "parts" not in torch.load(run / "state.pt", weights_only=True)["optimizer"]
+    assert main(["train", "--resume", str(run), "--steps", "30"]) == 0
+    table = "model.entities.table"
+    tables = [torch.load(path / "state.pt", weights_only=True)["objective"][table] for path in (run, folders / "long")]
+    # Rows that a step does not use rest where all would have moved on a little.
+    assert torch.nn.functional.cosine_similarity(tables[0].flatten(), tables[1].flatten(), 0) > 0.99
 
 
 def test_a_signal_to_one_process_stops_all_at_one_step(tiny_graph, tmp_path):

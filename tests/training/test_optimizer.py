@@ -1,5 +1,6 @@
 """Row-wise updates of the entity table: against a plain loop over rows, torch's dense optimiser, and the old step."""
 
+import copy
 import math
 
 import pytest
@@ -17,7 +18,9 @@ from mmrns.training.optimizer import (
     build_optimizer,
     build_schedule,
     clip_gradients,
+    continue_schedule,
     gradient_values,
+    load_optimizer,
     sparse_table,
 )
 from mmrns.training.run_folder import RunFolder
@@ -118,6 +121,54 @@ def test_the_schedule_reaches_all_parts_also_after_loading_a_state(tiny_graph):
     assert [group["lr"] for part in optimizer.parts for group in part.param_groups] == pytest.approx(
         [0.6 * config.learning_rate] * 2
     )
+
+
+def test_a_schedule_that_became_longer_goes_on_at_its_own_rates(tiny_graph):
+    config, _, objective = objective_of(tiny_graph, False, schedule="linear", warmup_steps=0)
+    ended, longer = build_optimizer(config, objective), build_optimizer(config, objective)
+    schedule = build_schedule(config, ended, 10)
+    for _ in range(10):
+        ended.step()
+        schedule.step()
+    schedule = build_schedule(config, longer, 40)
+    longer.load_state_dict(ended.state_dict())
+    assert longer.param_groups[0]["lr"] == 0
+    continue_schedule(schedule, 10)
+    assert longer.param_groups[0]["lr"] == pytest.approx(0.75 * config.learning_rate)
+    longer.step()
+    schedule.step()
+    assert longer.param_groups[0]["lr"] == pytest.approx(29 / 40 * config.learning_rate)
+
+
+def moments(objective, optimizer):
+    """Name of a parameter -> its state as the optimiser keeps it, numbers as tensors."""
+    parts = getattr(optimizer, "parts", [optimizer])
+    kept = {parameter: state for part in parts for parameter, state in part.state.items()}
+    return {
+        f"{name}/{key}": torch.as_tensor(value, dtype=torch.float32).clone()
+        for name, parameter in objective.named_parameters()
+        for key, value in kept[parameter].items()
+    }
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adagrad"])
+@pytest.mark.parametrize("began_sparse", [True, False])
+def test_a_state_goes_from_a_sparse_table_to_a_dense_one_and_back(tiny_graph, optimizer, began_sparse):
+    options = {"optimizer": optimizer, "sampler": "mmrns", "modalities": "structure"}
+    states, found = [], []
+    for sparse in (began_sparse, not began_sparse, began_sparse):
+        config, dataset, objective = objective_of(tiny_graph, sparse, **options)
+        held = build_optimizer(config, objective)
+        if states:
+            load_optimizer(held, states[-1], objective)
+        else:
+            gradients(config, dataset, objective, lambda step, held=held: held.step())
+        states.append(copy.deepcopy(held.state_dict()))
+        found.append(moments(objective, held))
+        gradients(config, dataset, objective, lambda step, held=held: held.step(), steps=1)
+    for other in found[1:]:
+        assert set(other) == set(found[0])
+        assert all(torch.equal(other[name], value) for name, value in found[0].items())
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "adagrad"])

@@ -8,11 +8,14 @@ import signal
 import pandas as pd
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
-from mmrns import load, load_dataset
+from mmrns import load, load_dataset, train
 from mmrns.cli import main
+from mmrns.config_io import load_config
+from mmrns.errors import UserError
 from mmrns.features import FeatureStore
+from mmrns.files import claimed
 from tests.tiny import tiny_features, train_command, write_tiny_features, write_tiny_graph
 from tests.training import stopped
 
@@ -199,8 +202,84 @@ def test_a_finished_run_can_be_made_longer(tiny_graph, tmp_path):
     assert main(command(tiny_graph, run, "mmrns", schedule="constant", steps=20)) == 0
     longer = ["train", "--resume", str(run), "--steps", "30"]
     assert stopped.stop_at_step(longer, tmp_path / "err", 25, signal.SIGKILL) == -9
+    # What the old end left goes when the run goes on: it has not ended now, and other weights are written.
+    assert not [name for name in ("metrics.json", "ranks.parquet", "ranks-valid.parquet") if (run / name).exists()]
     resume(run)  # the new length was kept
     assert_same_outcome(run, tmp_path / "whole")
+
+
+def test_a_run_made_longer_validates_as_often_as_before_at_the_rates_of_its_new_schedule(tiny_graph, tmp_path):
+    run = tmp_path / "run"
+    assert main(command(tiny_graph, run, "uniform", steps=20, valid_every=0, log_every=1)) == 0
+    longer = ["train", "--resume", str(run), "--steps"]
+    assert stopped.stop_at_step([*longer, "30"], tmp_path / "err", 25, signal.SIGKILL) == -9
+    assert main([*longer, "40"]) == 0
+    lines = [json.loads(line) for line in (run / "history.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if "valid/mrr" in line] == list(range(2, 41, 2))
+    # What is logged is the rate of the step to come; the schedule was 20, 30 and 40 steps long, 5 of them warm-up.
+    rates = {line["step"]: line["train/learning_rate"] for line in lines if "train/learning_rate" in line}
+    assert [rates[step] for step in (15, 20, 21, 39, 40)] == pytest.approx(
+        [0.05 / 3, 0, 0.05 * 9 / 25, 0.05 / 35, 0], abs=1e-9
+    )
+
+
+def test_python_may_change_no_more_than_the_command(tiny_graph, tmp_path):
+    run = tmp_path / "run"
+    assert main(command(tiny_graph, run, "uniform", steps=4)) == 0
+    begun = load_config({}, run / "config.yaml")
+    before = {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()}
+    for change in ({"learning_rate": 5.0}, {"seed": 7}, {"validation": "held-out"}, {"dataset": str(tmp_path)}):
+        name = next(iter(change)).replace("_", "-")
+        with pytest.raises(UserError, match=f"--{name}: cannot change when a run is resumed"):
+            train(begun.model_copy(update=change | {"steps": 6}), resume=True)
+    assert {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()} == before
+    with pytest.raises(UserError, match=r"not a run folder \(no config.yaml\)"):
+        train(begun.model_copy(update={"output": str(tmp_path / "nowhere")}), resume=True)
+    # Left open again, it stays what it came to be.
+    left_open = {"steps": 6, "validation": "auto", "precision": "auto", "log_every": 1}
+    assert train(begun.model_copy(update=left_open), resume=True)["steps"] == 6
+    assert load_config({}, run / "config.yaml") == begun.model_copy(update={"steps": 6, "log_every": 1})
+
+
+def test_a_killed_run_knows_what_its_weights_are(tiny_graph, tmp_path):
+    run = tmp_path / "run"
+    argv = command(tiny_graph, run, "uniform", valid_every=2, checkpoint_every=100, schedule="constant")
+    assert stopped.stop_at_step(argv, tmp_path / "err", 17, signal.SIGKILL) == -9
+    progress = torch.load(run / "state.pt", weights_only=True)["progress"]
+    assert 0 < progress["best_step"] == progress["step"] == load(run).step
+
+
+def test_weights_that_were_not_selected_are_not_reported(whole, tmp_path, capsys):
+    """As those that a killed process wrote after its last state, where the run went on in another way."""
+    run = shutil.copytree(whole["uniform"], tmp_path / "run")
+    selected = json.loads((run / "metrics.json").read_text())["selection"]["step"]
+    save_file(load_file(run / "model.safetensors"), run / "model.safetensors", metadata={"step": "7"})
+    (run / "metrics.json").unlink()
+    capsys.readouterr()
+    assert main(["train", "--resume", str(run)]) == 2
+    message = f"model.safetensors: holds the weights of step 7, not those of step {selected}, which was selected"
+    assert message in capsys.readouterr().err
+    assert not (run / "metrics.json").exists()
+
+
+def test_one_process_at_a_time_trains_a_run(whole, tiny_graph, tmp_path, capsys):
+    run = tmp_path / "run"
+    first, reports = stopped.start(command(tiny_graph, run, "uniform"), tmp_path / "err", "report")
+    while reports.recv() < 3:
+        pass
+    capsys.readouterr()
+    assert main(["train", "--resume", str(run)]) == 2
+    assert f"{run}: another process trains this run; wait for it to end, or stop it" in capsys.readouterr().err
+    assert stopped.statuses([(first, reports)]) == [0], (tmp_path / "err").read_text()
+    assert_same_outcome(run, whole["uniform"])
+
+
+def test_a_run_that_ended_keeps_its_metrics_while_another_process_holds_it(whole, tmp_path, capsys):
+    run = shutil.copytree(whole["uniform"], tmp_path / "run")
+    with claimed(run / "config.yaml"):
+        assert main(["train", "--resume", str(run), "--steps", "40"]) == 2
+    assert "another process trains this run" in capsys.readouterr().err
+    assert load_config({}, run / "config.yaml").steps == loaded_metrics(run)["steps"] == 30
 
 
 def test_the_command_that_began_a_run_may_be_repeated_with_resume(whole, tmp_path, tiny_graph, monkeypatch):

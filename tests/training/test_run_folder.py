@@ -15,10 +15,14 @@ from mmrns import load_dataset
 from mmrns.cli import main
 from mmrns.config import Config
 from mmrns.config_io import load_config
+from mmrns.errors import UserError
 from mmrns.negatives.base import SamplerContext, build_sampler
+from mmrns.processes import ALONE
 from mmrns.scoring import build_model
+from mmrns.training import run_folder
 from mmrns.training.batches import total_steps
 from mmrns.training.optimizer import build_optimizer, build_schedule
+from mmrns.training.run_folder import RunFolder
 from mmrns.training.sampled import SampledObjective
 from tests.tiny import ENTITIES, train_command
 
@@ -243,3 +247,29 @@ def test_a_parameter_that_is_a_view_moves_as_a_whole_and_alone(tiny_graph):
     optimizer.step()
     torch.testing.assert_close(model.entities.table.detach(), torch.full((ENTITIES, 4), -config.learning_rate))
     assert not both.any()
+
+
+def test_a_folder_that_is_refused_is_left_as_it_is(tmp_path):
+    run = RunFolder(tmp_path / "run")
+    run.path.mkdir()
+    partial = run.path / ".config.yaml.7.partial"
+    partial.touch()
+    run.claim(Config())
+    assert not partial.exists()
+    partial.touch()
+    with pytest.raises(UserError, match="already holds something"):
+        run.claim(Config())
+    assert partial.exists()  # another process may be writing it
+
+
+def test_trainings_without_any_lock_are_not_kept_away(tmp_path, monkeypatch):
+    """In a folder that may not be written, as one that is only read again."""
+    run = RunFolder(tmp_path / "run")
+    run.claim(Config())
+
+    def refused(path):
+        raise UserError("cannot be written")
+
+    monkeypatch.setattr(run_folder, "claimed", refused)
+    with run.held(ALONE), run.held(ALONE):
+        assert run.begun() is False
