@@ -9,6 +9,8 @@ import torch
 from accelerate import PartialState
 from torch import Tensor
 
+from mmrns.errors import UserError
+
 T = TypeVar("T")
 
 
@@ -63,6 +65,12 @@ def on_cpu(device: str) -> bool:
 def device_of(device: str) -> torch.device:
     """Where a process does what no Accelerator places: on a GPU where there is one, unless --device is cpu."""
     return torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def check_device(device: str) -> None:
+    """Raise UserError where --device asks for a GPU and there is none."""
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UserError("--device cuda: no GPU is available here; use --device auto or cpu")
 
 
 def launched(device: str) -> Processes:

@@ -22,7 +22,7 @@ DOCS = sorted((ROOT / "docs").glob("*.md"))
 PAGES = [*DOCS, *(path for path in [ROOT / "README.md"] if path.is_file())]
 every_page = pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
 
-_BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+_BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 _LINK = re.compile(r"\]\(([^()\s]+)\)")
 _NAMED = re.compile(r"`((?:mmrns|tests|scripts|configs|docs)/[\w./-]+)(?:::([\w.]+))?`")
 # Added to every `mmrns train` of a page; the last of two equal flags wins.
@@ -50,7 +50,7 @@ def blocks(page, language):
 
 def commands(page):
     """Every `mmrns …` line of a page's shell blocks, as arguments."""
-    text = "".join(blocks(page, "sh") + blocks(page, "bash")).replace("\\\n", " ")
+    text = "".join(blocks(page, "sh") + blocks(page, "bash") + blocks(page, "")).replace("\\\n", " ")
     lines = [line.split(" #")[0].strip().removeprefix(".venv/bin/") for line in text.splitlines()]
     return [shlex.split(line)[1:] for line in lines if line.startswith("mmrns ")]
 

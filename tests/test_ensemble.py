@@ -10,13 +10,16 @@ import pandas as pd
 import pytest
 import torch
 
+from mmrns import load_dataset
 from mmrns.cli import main
+from mmrns.config_io import dump_config
 from mmrns.experiments.grid import load_grid
+from mmrns.features import FeatureStore
 from mmrns.graph.answers import HEAD, TAIL
 from mmrns.inference import load, load_answerer
 from mmrns.scoring import Ensemble, FeatureSimilarity
 from tests.experiments.tiny_grid import reproduce, write_grid
-from tests.tiny import ENTITIES, train_command, write_tiny_graph
+from tests.tiny import ENTITIES, tiny_features, train_command, write_tiny_graph
 
 GRID = """
 title: A tiny table
@@ -216,6 +219,36 @@ def test_an_ensemble_proposes_new_facts_with_probabilities_of_its_own(copied):
     assert made_from["weights_sha256"] != load_answerer(folder).weights_sha256()
 
 
+def test_an_ensembles_likeness_is_that_of_the_features_it_was_ranked_with(runs, tiny_graph, tmp_path, capsys):
+    features = tmp_path / "features"
+    FeatureStore.write(load_dataset(tiny_graph), tiny_features(), features)
+    run = shutil.copytree(runs[1], tmp_path / "run")
+    config = load(run).config.model_copy(update={"features": str(features)})
+    (run / "config.yaml").write_text(dump_config(config), encoding="utf-8")
+    assert ensemble(tmp_path / "alike", run, "--feature-similarity", "text=0.5") == 0
+    FeatureStore.write(load_dataset(tiny_graph), tiny_features(seed=1), features)
+    asked = ["predict", str(tmp_path / "alike"), "--head", "e00", "--relation", "r0"]
+    capsys.readouterr()
+    assert main(asked) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"{features} holds other features than it was ranked with; put those there, or rank it anew" in line
+    metrics = json.loads((tmp_path / "alike/metrics.json").read_text())
+    del metrics["features_sha256"]  # as it was before ensembles said so
+    (tmp_path / "alike/metrics.json").write_text(json.dumps(metrics), encoding="utf-8")
+    assert main(asked) == 0
+    assert ensemble(tmp_path / "both", *runs) == 0
+    assert "features_sha256" not in json.loads((tmp_path / "both/metrics.json").read_text())
+
+
+def test_an_ensemble_in_a_folder_behind_a_link_finds_its_members(runs, tmp_path, capsys):
+    (tmp_path / "far/away").mkdir(parents=True)
+    (tmp_path / "near").symlink_to(tmp_path / "far/away")
+    members = [shutil.copytree(run, tmp_path / name) for run, name in zip(runs, ("one", "other"), strict=True)]
+    assert ensemble(tmp_path / "near/both", *members) == 0
+    for folder in ("near/both", "far/away/both"):
+        assert [member.run.path for member in load_answerer(tmp_path / folder).members] == members
+
+
 def test_what_an_ensemble_cannot_do_is_told(copied, capsys):
     folder, members = copied
     capsys.readouterr()
@@ -244,7 +277,7 @@ def test_a_grid_ranks_its_ensembles_when_their_members_are_done(tiny_graph, tmp_
     alike = json.loads((tmp_path / "results/tiny/tiny/alike/seed-1/environment.json").read_text())
     assert alike["command"] == "mmrns ensemble tiny/second/seed-1 --feature-similarity text=0.5"
     weighed = json.loads((tmp_path / "results/tiny/tiny/weighed/seed-0/environment.json").read_text())
-    assert weighed["command"] == "mmrns ensemble tiny/first/seed-0 tiny/second/seed-0 --weights 1 0.5"
+    assert weighed["command"] == "mmrns ensemble tiny/first/seed-0 tiny/second/seed-0 --weights 1.0 0.5"
     row = next(line for line in (tmp_path / "results/tiny.md").read_text().splitlines() if line.startswith("| both"))
     mean = statistics.fmean(100 * of_seed["test"]["both"]["mrr"] for of_seed in ranked)
     assert f" {mean:.2f} ± " in row and " structure + image + text " in row

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from mmrns.config import Config
+from mmrns.errors import UserError
 from mmrns.evaluation import rank_triples, ranking_metrics
 from mmrns.evaluation.sample import sampled_triples
 from mmrns.graph import load_dataset
@@ -169,7 +170,11 @@ def _serve(connection: Connection, config: Config) -> None:
     """Load a graph, then do what the parent asks for by name until it asks for nothing."""
     peaks = Peaks()
     try:
-        graph = _Graph(config)
+        try:
+            graph = _Graph(config)
+        except UserError as error:
+            connection.send(error)
+            return
         connection.send(graph.loading)
         while (asked := connection.recv()) is not None:
             name, *given = asked
@@ -194,6 +199,9 @@ def measure_scale(
         configs: one a graph; only datasets should differ.
         queries: triples of test that are ranked, both ways, after the steps.
         tell: is given a line on what is being done.
+
+    Raises:
+        UserError: a dataset or an option that cannot be loaded.
     """
     context = multiprocessing.get_context("spawn")
     connections, processes, loading = [], [], []
@@ -206,7 +214,10 @@ def measure_scale(
             theirs.close()
             connections.append(ours)
             processes.append(process)
-            loading.append(ours.recv())
+            loaded = ours.recv()
+            if isinstance(loaded, UserError):
+                raise loaded
+            loading.append(loaded)
 
         def ask(connection: Connection, *what: object) -> Any:
             connection.send(what)

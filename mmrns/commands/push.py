@@ -18,6 +18,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Save a copy with its card, and upload it."""
+    from huggingface_hub.errors import HTTPError
+
     from mmrns.features.hub import said_by
     from mmrns.inference import load
 
@@ -33,7 +35,7 @@ def run(arguments: argparse.Namespace) -> None:
         )
     except UserError:
         raise
-    except (OSError, RuntimeError, ValueError) as error:  # the hub's own errors are of these kinds
+    except (OSError, RuntimeError, ValueError, HTTPError) as error:  # the hub's own errors are of these kinds
         raise UserError(
             f"{arguments.repository}: not pushed ({said_by(error)}); check the name, the connection and `hf auth login`"
         ) from error

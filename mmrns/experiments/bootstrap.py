@@ -41,6 +41,8 @@ def paired_difference(ours: Sequence[CompactRanks], theirs: Sequence[CompactRank
 
 def difference_of(blocks: NDArray[np.float64]) -> Difference:
     """Mean of the blocks' differences (N,) and its percentile interval over 10,000 resamples of blocks."""
+    if len(blocks) == 1:  # of which every resample is the same
+        return Difference(*[float(blocks[0])] * 3)
     interval = bootstrap(
         (blocks,),
         np.mean,

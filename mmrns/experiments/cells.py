@@ -152,6 +152,9 @@ def run_cells(
             if missing:
                 failed.append(f"{cell.name} seed {seed}: needs {', '.join(missing)}, which --only {missing[0]} runs")
                 continue
+            if state.kind == "differs" and not redo:  # since the check above, by another process
+                failed.append(f"{cell.name} seed {seed}: was run with {state.detail} meanwhile ({folder})")
+                continue
             if state.kind == "differs" or (state.kind == "started" and cell.members):
                 shutil.rmtree(folder)
             if state.kind == "started" and not cell.members:

@@ -86,10 +86,10 @@ class Cell:
         """Arguments of `mmrns` that make one seed, without --output; an ensemble's members lie below `root`."""
         if self.members:
             runs = [str(member.folder(root, seed)) for member in self.members]
-            weights = ["--weights", *(f"{weight:g}" for weight in self.weights)]
+            weights = ["--weights", *map(repr, self.weights)]
             alike = [
                 "--feature-similarity",
-                *(f"{name}={weight:g}" for name, weight in self.feature_similarity.items()),
+                *(f"{name}={weight!r}" for name, weight in self.feature_similarity.items()),
             ]
             return ["ensemble", *runs, *(weights if self.weights else []), *(alike if self.feature_similarity else [])]
         options = [text for name, value in self.options.items() for text in (flag(name), as_text(value))]
@@ -195,6 +195,7 @@ def load_grid(file: Path) -> Grid:
         raise UserError(f"{where}: {first['msg'].lower()}; see configs/grids/main.yaml") from None
     groups = {name: entry or _GroupEntry() for name, entry in grid.groups.items()}
     rows = {name: entry or _RowEntry() for name, entry in grid.rows.items()}
+    _check_names(groups, rows, f"{file}:{lines['groups']}", f"{file}:{lines['rows']}")
     cells = []
     for group, group_entry in groups.items():
         there = {name for name, entry in rows.items() if entry.groups is None or group in entry.groups}
@@ -220,6 +221,25 @@ def load_grid(file: Path) -> Grid:
     return Grid(file.stem, grid.title, about, file, tuple(grid.published), described, tuple(cells))
 
 
+def _check_names(
+    groups: dict[str, _GroupEntry], rows: dict[str, _RowEntry], where_groups: str, where_rows: str
+) -> None:
+    """Raise UserError for a group's `seeds:` of a row, or a row's `groups:`, that there is not."""
+    for name, group in groups.items():
+        there = {row for row, entry in rows.items() if entry.groups is None or name in entry.groups}
+        for row in group.seeds if isinstance(group.seeds, dict) else ():
+            if row not in there:
+                raise UserError(
+                    f"{where_groups}: groups: {name}: seeds: {row}: {name} has no such row; name one of its rows"
+                )
+    for row, entry in rows.items():
+        for name in entry.groups or ():
+            if name not in groups:
+                raise UserError(
+                    f"{where_rows}: rows: {row}: groups: {name}: no such group; name one of {', '.join(groups)}"
+                )
+
+
 def _cell(
     file: Path, grid: _GridFile, group: str, of_group: _GroupEntry, row: str, entry: _RowEntry, where: str
 ) -> Cell:
@@ -230,7 +250,7 @@ def _cell(
         group=group,
         row=row,
         label=entry.label or row,
-        file=file.parent.parent / template.replace("{group}", group).replace("{row}", row),
+        file=file.absolute().parent.parent / template.replace("{group}", group).replace("{row}", row),
         options=_preset(entry.preset, where) | entry.set,
         seeds=next(number for number in (seeds, entry.seeds, grid.seeds) if number is not None),
         against="" if against == row else against,

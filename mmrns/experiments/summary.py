@@ -45,6 +45,7 @@ class CellSummary:
         scalars: the sampler's means over the last quarter of training and over seeds.
         difference: to the cell's `against`, where both have been run and it was asked for.
         selection: the rule that chose the checkpoint.
+        precision: of the numbers that it was trained in: "single", "bf16" or "fp16".
         sees: what the model and its sampler learned from: structure, and the modalities that it used.
     """
 
@@ -58,6 +59,7 @@ class CellSummary:
     steps: str
     minutes: float | None
     selection: str
+    precision: str
     sees: str
     commits: str
 
@@ -139,6 +141,7 @@ def _summary(
         steps=_joined(f"{result.metrics['steps']}" for result in results),
         minutes=_mean(result.metrics["train_seconds"] / 60 for result in results),
         selection=_joined(_rule(result) for result in results),
+        precision=_joined(_precision(result) for result in results),
         sees=_joined(_sees(result) for result in results),
         commits=_joined(_commit(result) for result in results),
     )
@@ -164,6 +167,11 @@ def _rule(result: Result) -> str:
     if selection.get("rule") == "last":
         return "last step"
     return f"{str(selection.get('metric')).removeprefix('both.')} on {selection['split']}"
+
+
+def _precision(result: Result) -> str:
+    kept = str(result.config.get("precision", "no"))
+    return "single" if kept == "no" else kept
 
 
 def _sees(result: Result) -> str:

@@ -14,7 +14,7 @@ from mmrns.report.tables import markdown_table
 
 _TITLES = {"mrr": "MRR", "hits@1": "Hits@1", "hits@3": "Hits@3", "hits@10": "Hits@10"}
 _SCALARS = {"entropy": "{:.3f}", "hardness": "{:.2f}", "false negatives": "{:.2%}"}
-_COURSE = ("steps", "minutes", "selected by", "sees", "commit")
+_COURSE = ("steps", "minutes", "selected by", "precision", "sees", "commit")
 NOT_RUN = "not run"
 _HOW_TO_READ = (
     "Test split, per cent, both directions, filtered, ties at their mean rank; mean ± standard deviation over seeds. "
@@ -23,8 +23,8 @@ _HOW_TO_READ = (
 )
 _DIFFERENCES = (
     f"Difference in MRR, in points, with its 95 % interval from {RESAMPLES:,} paired bootstrap resamples of test "
-    "triples (both queries of a triple together, ranks averaged over seeds first; seeds are not resampled). An "
-    "interval that holds 0 means that the test set cannot tell the two apart."
+    "triples (both queries of a triple together, reciprocal ranks averaged over seeds first; seeds are not resampled). "
+    "An interval that holds 0 means that the test set cannot tell the two apart."
 )
 _PARTS = "MRR, per cent, of parts of the test queries, mean over seeds; the last row counts the queries of each part."
 
@@ -88,6 +88,7 @@ def _result_row(cell: CellSummary, scalars: list[str], width: int) -> list[str]:
         cell.steps,
         _or_blank(cell.minutes, "{:.1f}"),
         cell.selection,
+        cell.precision,
         cell.sees,
         cell.commits,
     ]
@@ -108,8 +109,12 @@ def differences_table(summary: GroupSummary) -> str:
             continue
         other = labels[cell.cell.against]
         seeds = f"{len(cell.seeds)} and {len(other.seeds)}"
-        rows.append([cell.cell.label, other.cell.label, *_interval(cell.difference), seeds])
-    return markdown_table(["row", "against", "difference", "95 % interval", "seeds"], rows) if rows else ""
+        # Two runs that differ in precision differ in more than the row's name says.
+        precision = "" if cell.precision == other.precision else f"{cell.precision} and {other.precision}"
+        rows.append([cell.cell.label, other.cell.label, *_interval(cell.difference), seeds, precision])
+    width = 6 if any(row[-1] for row in rows) else 5
+    header = ["row", "against", "difference", "95 % interval", "seeds", "precision"]
+    return markdown_table(header[:width], [row[:width] for row in rows]) if rows else ""
 
 
 def parts_table(summary: GroupSummary) -> str:
@@ -190,6 +195,7 @@ def _records(grid: Grid, summary: GroupSummary) -> Iterable[dict[str, Any]]:
             "steps": cell.steps,
             "minutes": _number(cell.minutes, 3),
             "selected_by": cell.selection,
+            "precision": cell.precision,
             "sees": cell.sees,
             "commit": cell.commits,
             "command": f"mmrns reproduce {grid.name} --only {cell.cell.name}",

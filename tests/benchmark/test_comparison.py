@@ -4,6 +4,7 @@ import json
 import time
 
 import pytest
+import torch
 
 from mmrns.benchmark import alternation, pykeen_peer, suites
 from mmrns.benchmark.alternation import Side, Spread, alternate, peak_memory, ratios
@@ -45,6 +46,18 @@ class Hoarder(Side):
 
     def prepare(self):
         return lambda: {"bytes": float(len(b"x" * (self.size << 20)))}
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+@pytest.mark.parametrize("benchmark", ["step", "evaluation", "extract"])
+def test_a_gpu_that_is_not_there_is_not_measured(benchmark, capsys, tmp_path):
+    assert main(["benchmark", benchmark, "--device", "cuda", "--record", str(tmp_path / "record.json")]) == 2
+    assert (
+        capsys.readouterr()
+        .err.splitlines()[-1]
+        .endswith("--device cuda: no GPU is available here; use --device auto or cpu")
+    )
+    assert not list(tmp_path.iterdir())
 
 
 def test_sides_take_turns_and_short_work_is_repeated_within_one(monkeypatch):

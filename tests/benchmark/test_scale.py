@@ -17,6 +17,20 @@ def test_ratios_are_those_of_rounds():
     assert step_ratios([first, second], 2) == [(1.0, 1.0, 1.0), (2.5, 2.0, 3.0)]
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--datasets", "nosuch"], "nosuch: no such dataset"),
+        (["--datasets", "pictokg", "--sampler", "nosuch"], "--sampler nosuch: unknown"),
+        (["--entities", "100", "2000"], "--entities 100: give 500 or more"),
+    ],
+)
+def test_what_cannot_be_measured_is_one_line(options, said, capfd):
+    assert main(["benchmark", "scale", *options]) == 2
+    lines = [line for line in capfd.readouterr().err.splitlines() if not line.startswith("loading ")]
+    assert len(lines) == 1 and lines[0].startswith("mmrns benchmark: ") and said in lines[0]
+
+
 @pytest.mark.slow
 def test_two_samplers_on_two_graphs(tmp_path, capsys):
     record = tmp_path / "scale.md"

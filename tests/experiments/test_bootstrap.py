@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmrns.errors import UserError
-from mmrns.experiments.bootstrap import RESAMPLES, difference_of, paired_difference, ratio_intervals
+from mmrns.experiments.bootstrap import RESAMPLES, Difference, difference_of, paired_difference, ratio_intervals
 from mmrns.experiments.results import CompactRanks
 
 TRIPLES = 200
@@ -133,3 +133,7 @@ def test_ratios_with_nothing_below_or_no_spread():
     with_gaps = np.zeros((TRIPLES, 1))
     with_gaps[0] = 1  # in about a third of the resamples, this triple is absent
     assert ratio_intervals(with_gaps, with_gaps)[0] == pytest.approx([1, 1])
+
+
+def test_of_one_test_triple_the_interval_is_its_difference():
+    assert difference_of(np.array([0.25])) == Difference(0.25, 0.25, 0.25)

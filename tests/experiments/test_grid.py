@@ -1,6 +1,7 @@
 """Grids: what a YAML file declares, and one line on what is wrong with it."""
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -52,6 +53,20 @@ def test_a_row_s_file_follows_from_its_name(tmp_path):
     assert grid.cells[0].file.resolve() == (tmp_path / "configs/d/base.yaml").resolve()
 
 
+def test_a_grid_is_named_from_any_folder(tmp_path, monkeypatch):
+    file = write(tmp_path, "title: T\ngroups: {d: }\nrows: {base: }\n")
+    for folder, name in ((file.parent, "g.yaml"), (file.parents[1], "grids/g.yaml")):
+        monkeypatch.chdir(folder)
+        assert load_grid(Path(name)).cells[0].config().dim == 7
+
+
+def test_the_weights_of_a_command_are_those_of_the_row(tmp_path):
+    rows = "base: , other: {config: d/base.yaml}, both: {members: [base, other], weights: [1, 0.3333333]}"
+    both = load_grid(write(tmp_path, f"title: T\ngroups: {{d: }}\nrows: {{{rows}}}\n")).cells[-1]
+    arguments = build_parser().parse_args([*both.arguments(0), "--output", "both"])
+    assert tuple(arguments.weights) == both.weights == (1.0, 0.3333333)
+
+
 def test_the_command_of_a_cell_makes_its_configuration(tmp_path):
     options = {
         "model_options": {"p": 2}, "subsampling": False, "learning_rate": 1e-5, "modalities": "text,structure",
@@ -97,6 +112,9 @@ def test_values_as_flags_take_them(value):
         (("set:", "preset: none, set:"), r"rows: wide \(d\): preset none: unknown; choose one of .*published"),
         (("title: T", "title: [T]"), r"g\.yaml:1: title: "),
         (("groups: {d: {}}", "groups: {}"), r"g\.yaml:3: groups: "),
+        (("d: {}", "d: {seeds: {wied: 3}}"), r"g\.yaml:3: groups: d: seeds: wied: d has no such row"),
+        (("base: {}", "base: {groups: [e]}"), r"g\.yaml:4: rows: base: groups: e: no such group; name one of d"),
+        (("base: {}", "base: {}, base: {}"), r"g\.yaml:4: base: given twice"),
     ],
 )
 def test_what_is_wrong_with_a_grid_is_named(tmp_path, change, says):

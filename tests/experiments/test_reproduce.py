@@ -14,6 +14,7 @@ import yaml
 
 from mmrns.cli import main
 from mmrns.config_io import load_config
+from mmrns.experiments.cells import run_cells
 from mmrns.experiments.grid import load_grid
 from tests.experiments.tiny_grid import GRID, reproduce, reproduce_until_killed, write_grid
 
@@ -102,6 +103,24 @@ def test_only_and_seeds_choose_runs(tiny_runs, tmp_path, in_this_process, capsys
     assert "tiny/short/seed-0: was run with steps: 5, the cell says 20; give --redo" in message
     assert reproduce(grid, tmp_path, "--only", "tiny/short", "--redo") == 0
     assert metrics_of(tmp_path / "tiny/short/seed-0")["steps"] == 20
+
+
+def test_a_run_that_another_process_made_otherwise_meanwhile_is_kept(tiny_runs, tmp_path):
+    grid = load_grid(tiny_runs[0])
+    chosen = [(cell, 0) for cell in grid.select(["tiny/short", "tiny/mmrns"])]
+    first, second = (cell.folder(tmp_path, 0) for cell, _ in chosen)
+    launched = []
+
+    def launch(arguments):
+        launched.append(arguments)
+        shutil.copytree(tiny_runs[1] / second.relative_to(tmp_path), second)
+        config = yaml.safe_load((second / "config.yaml").read_text())
+        (second / "config.yaml").write_text(yaml.safe_dump(config | {"learning_rate": 0.5}))
+        return 0
+
+    failed = run_cells(grid, chosen, tmp_path, {}, launch, print)
+    assert len(launched) == len(failed) == 1 and "learning_rate: 0.5" in failed[0]
+    assert (second / "metrics.json").is_file() and not first.exists()
 
 
 def test_options_of_the_machine_are_not_options_of_the_cell(tiny_runs, tmp_path, in_this_process, capsys):

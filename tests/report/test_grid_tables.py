@@ -9,7 +9,7 @@ import pytest
 from mmrns.experiments.bootstrap import Difference
 from mmrns.experiments.grid import load_grid
 from mmrns.experiments.summary import CellSummary, GroupSummary, Spread
-from mmrns.report.grid_tables import grid_csv, grid_markdown, overview_table, results_table
+from mmrns.report.grid_tables import differences_table, grid_csv, grid_markdown, overview_table, results_table
 
 GRID = """
 title: A title
@@ -52,6 +52,7 @@ def summary(cell, seeds, mrr=0.25, std=None, difference=None, scalars=(None, Non
         steps="300" if run else "",
         minutes=1.26 if run else None,
         selection="mrr on valid" if run else "",
+        precision="single" if run else "",
         sees="structure + text" if run else "",
         commits="abc" if run else "",
     )
@@ -79,15 +80,15 @@ def test_rows_are_in_per_cent_with_spread_seeds_and_provenance(grid, groups):
     table = results_table(grid, groups[0])
     assert cells(table, "row") == [
         "row", "MRR", "Hits@1", "Hits@3", "Hits@10", "valid MRR", "seeds", "entropy", "false negatives", "steps",
-        "minutes", "selected by", "sees", "commit",
+        "minutes", "selected by", "precision", "sees", "commit",
     ]  # fmt: skip
     assert cells(table, "Base") == [
         "Base", "25.00 ± 1.23", "35.00 ± 1.23", "45.00 ± 1.23", "55.00 ± 1.23", "26.00 ± 1.23", "2 of 3", "", "",
-        "300", "1.3", "mrr on valid", "structure + text", "abc",
+        "300", "1.3", "mrr on valid", "single", "structure + text", "abc",
     ]  # fmt: skip
     assert cells(table, "Other")[:2] == ["Other", "26.00"]
     assert cells(table, "Other")[6:9] == ["1", "0.988", "1.23%"]
-    assert cells(table, "Never")[1:] == ["not run", *[""] * 12]
+    assert cells(table, "Never")[1:] == ["not run", *[""] * 13]
 
 
 def test_published_rows_follow_each_once_and_say_what_was_only_recalled(grid, groups):
@@ -118,6 +119,15 @@ def test_differences_are_in_points_with_their_interval(grid, groups):
     table = grid_markdown(grid, groups).split("paired bootstrap")[1].split("MRR, per cent, of parts")[0]
     assert cells(table, "Other") == ["Other", "Base", "+1.00", "[-0.20, +2.21]", "1 and 2"]
     assert "Never" not in table
+
+
+def test_a_difference_says_where_the_two_were_trained_in_other_precisions(groups):
+    base, other, _ = groups[0].cells
+    table = differences_table(
+        dataclasses.replace(groups[0], cells=(base, dataclasses.replace(other, precision="bf16")))
+    )
+    assert cells(table, "row")[-1] == "precision" and cells(table, "Other")[-1] == "bf16 and single"
+    assert "precision" not in differences_table(groups[0])
 
 
 def test_parts_count_their_queries(grid, groups):

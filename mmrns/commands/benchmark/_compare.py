@@ -73,12 +73,9 @@ def run(
         arguments: parsed flags.
         comparisons: of a size, a dataset and a device.
     """
-    import torch
-
     from mmrns.benchmark import pykeen_peer
     from mmrns.benchmark.suites import SIZES
     from mmrns.graph.dataset import dataset_folder
-    from mmrns.processes import device_of
 
     size = SIZES[arguments.size]
     dataset = arguments.dataset or size.dataset
@@ -86,8 +83,6 @@ def run(
     if not pykeen_peer.available():
         print(pykeen_peer.MISSING, file=sys.stderr)
     settings = {"size": arguments.size, "dataset": Path(dataset).name, "threads": arguments.threads}
-    if device_of(arguments.device).type != "cpu":
-        settings["device"] = torch.cuda.get_device_name()
     return report(name, settings, arguments, comparisons(size, dataset, arguments.device))
 
 
@@ -102,10 +97,16 @@ def report(
         arguments: parsed flags.
         comparisons: what to measure.
     """
+    import torch
+
     from mmrns.benchmark.comparison import add_to_record, behind, measure, recorded
     from mmrns.files import write_text
+    from mmrns.processes import check_device, device_of
     from mmrns.report.performance import benchmark_text, performance_page
 
+    check_device(arguments.device)
+    if device_of(arguments.device).type != "cpu":
+        settings = settings | {"device": torch.cuda.get_device_name()}
     earlier = recorded(arguments.against, name, settings) if arguments.against else None
     entry = measure(
         name,

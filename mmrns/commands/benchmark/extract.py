@@ -34,8 +34,8 @@ def run(arguments: argparse.Namespace) -> None:
     from mmrns.benchmark.extraction import extraction_comparisons
     from mmrns.features.options import ExtractOptions
 
-    chosen = ("image_encoder", "image_weights", "text_encoder", "device")
-    options = ExtractOptions(**{name: getattr(arguments, name) for name in chosen})
+    chosen = ("image_encoder", "image_weights", "text_encoder")
+    options = ExtractOptions(device=arguments.device, **{name: getattr(arguments, name) for name in chosen})
     settings = {"dataset": Path(arguments.dataset).name, "entities": arguments.entities, "threads": arguments.threads}
     settings |= {name: Path(getattr(arguments, name)).name for name in chosen}
     comparisons = extraction_comparisons(arguments.dataset, options, arguments.entities)

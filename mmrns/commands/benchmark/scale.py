@@ -11,6 +11,7 @@ from pathlib import Path
 HELP = "train and evaluate on graphs of several sizes: step time, memory, loading, queries/s"
 
 _RECORD = Path("results/scale.md")
+_LEAST_ENTITIES = 500
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -67,6 +68,8 @@ def run(arguments: argparse.Namespace) -> None:
     from mmrns.files import write_json, write_text
     from mmrns.report.scale import scale_entry, scale_page, scale_run, scale_text
 
+    if min(arguments.entities) < _LEAST_ENTITIES:
+        raise UserError(f"--entities {min(arguments.entities)}: give {_LEAST_ENTITIES} or more, to hold triples out")
     for name in ("dim", "batch_size", "num_negatives", "threads", "rounds", "steps", "queries"):
         if getattr(arguments, name) < 1:
             raise UserError(f"--{name.replace('_', '-')} {getattr(arguments, name)}: give 1 or more")
