@@ -8,7 +8,7 @@ from mmrns.analysis.guide import measure
 from mmrns.analysis.result import Hardness, Measure, Options
 from mmrns.analysis.spaces import Space
 from mmrns.explanation import Explainer
-from mmrns.explanation.sampling import distribution, masked
+from mmrns.explanation.sampling import distribution
 from mmrns.graph.answers import HEAD, TAIL, Queries
 
 Rows = NDArray[np.int64]
@@ -32,34 +32,39 @@ def hardness(explainer: Explainer, options: Options) -> Hardness | None:
     parts: list[torch.Tensor] = []
     for place, block in enumerate(triples.split(_BLOCK)):
         queries = Queries.of(block, TAIL if place % 2 else HEAD)
-        p, _, _ = distribution(sampler, model, queries.relation, queries.answer, explainer.trained.step)
-        p, drawable = masked(p, queries, dataset.answers("train"))
+        found = distribution(sampler, model, queries, explainer.trained.step)
+        uniform, drawn = found.uniform, found.drawn
         scores = model.score_all(queries.anchor, queries.relation, queries.direction).float()
-        uniform = drawable / drawable.sum(1, keepdim=True).clamp_min(1)
         everything = dataset.answers()
         row, entity = everything.pairs(everything.rows(queries))
-        held_out = torch.zeros_like(drawable)
+        held_out = torch.zeros_like(uniform, dtype=torch.bool)
         held_out[row, entity] = True
-        held_out &= drawable
-        entropy = torch.special.entr(p).sum(1) / drawable.sum(1).clamp_min(2).log()
         mean = (uniform * scores).sum(1)
         spread = (uniform * (scores - mean[:, None]).square()).sum(1).sqrt()
         parts.append(
             torch.stack(
-                [(p * scores).sum(1), mean, entropy, (p * held_out).sum(1), (uniform * held_out).sum(1), spread], dim=1
+                [
+                    (drawn * scores).sum(1),
+                    mean,
+                    found.entropy,
+                    (drawn * held_out).sum(1),
+                    (uniform * held_out).sum(1),
+                    spread,
+                ],
+                dim=1,
             )
         )
-    found = torch.cat(parts).double()
-    drawn, uniform_score, entropies, mass, uniform_mass, spreads = found.mean(0).tolist()
+    table = torch.cat(parts).double()
+    drawn_score, uniform_score, entropies, mass, uniform_mass, spreads = table.mean(0).tolist()
     return Hardness(
         questions=number,
-        expected_score=drawn,
+        expected_score=drawn_score,
         uniform_score=uniform_score,
-        harder=float((found[:, 0] > found[:, 1]).double().mean()),
+        harder=float((table[:, 0] > table[:, 1]).double().mean()),
         entropy=entropies,
         held_out_mass=mass,
         uniform_held_out_mass=uniform_mass,
-        reading=_reading(drawn - uniform_score, spreads),
+        reading=_reading(drawn_score - uniform_score, spreads),
     )
 
 

@@ -132,6 +132,6 @@ def _quality(quality: dict[str, Any]) -> str:
     errors = quality["errors"]
     return (
         f"check against the {quality['held_out']} facts of {quality['split']}: true are {precision}\n"
-        f"answers of {quality['split']}: {errors['expected']:.0f} expected true and {errors['observed']} are, "
+        f"of the facts proposed, {errors['expected']:.0f} are expected to be true and {errors['observed']} are, "
         f"calibration error {errors['ece']:.4f} (calibration.json)"
     )

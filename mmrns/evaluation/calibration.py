@@ -4,8 +4,9 @@ A proposed fact is described by its share of its question, a softmax of the scor
 2017: the one that minimises the negative log-likelihood of held-out answers), and by how many known answers its two
 questions have already, none above all, judged for its relation and direction: a language may have a second country, a
 country hardly a second week. A logistic regression of these (Platt, 1999, with more than the score) orders facts across
-questions; isotonic regression (Zadrozny and Elkan, KDD 2002) makes probabilities of that order. Of two answers to one
-question whose other questions have as many known answers, the one that scores higher never gets the lower probability.
+questions; isotonic regression (Zadrozny and Elkan, KDD 2002) makes probabilities of that order, over facts that count
+once, with the better of their two questions, as they are listed. Of two answers to one question whose other questions
+have as many known answers, the one that scores higher never gets the lower probability.
 """
 
 from dataclasses import asdict, dataclass, replace
@@ -14,6 +15,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse, stats
+from scipy.optimize import brentq
 from scipy.special import expit
 from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
@@ -27,6 +29,8 @@ Method = Literal["isotonic", "logistic"]
 LEAST_TRUE = 5
 # Relations with fewer true facts than this are given the threshold of all relations together.
 LEAST_FOR_THRESHOLD = 10
+# Log-odds beyond which e^-40 of all facts, which is none of them, is expected otherwise.
+_SURELY = 40.0
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,8 @@ class Calibrator:
     ) -> "Calibrator":
         """Fit to candidates of which `true` (N,) were found to be facts.
 
+        The order is fitted to all of them, the probabilities to facts that count once, by the better of their rows.
+
         Raises:
             UserError: too few of them are true, or none is false.
         """
@@ -86,10 +92,12 @@ class Calibrator:
             by_relation=model.coef_[0, numbers:].tolist(),
             knots=([], []),
         )
-        if method == "logistic":
-            return fitted
-        # Laplace's rule of succession at both ends: as if one fact more had been seen there that goes against them.
         log_odds = fitted.log_odds(candidates)
+        once = candidates.each_fact_once(log_odds)
+        log_odds, true = log_odds[once], true[once]
+        if method == "logistic":
+            return replace(fitted, intercept=fitted.intercept + _shift(log_odds, true))
+        # Laplace's rule of succession at both ends: as if one fact more had been seen there that goes against them.
         isotonic = IsotonicRegression(out_of_bounds="clip")
         isotonic.fit(np.append(log_odds, [log_odds.min(), log_odds.max()]), np.append(true, [True, False]))
         return replace(fitted, knots=(isotonic.X_thresholds_.tolist(), isotonic.y_thresholds_.tolist()))
@@ -115,6 +123,15 @@ class Calibrator:
         return cls(**{**values, "knots": (list(first), list(second))})
 
 
+def _shift(log_odds: NDArray[np.float64], true: NDArray[np.bool_]) -> float:
+    """What to add to log-odds (N,) so that as many are expected to be true as are; some must be, and not all."""
+
+    def too_many(shift: float) -> float:
+        return float(expit(log_odds + shift).sum() - true.sum())
+
+    return float(brentq(too_many, -_SURELY - log_odds.max(), _SURELY - log_odds.min()))
+
+
 def _features(candidates: Candidates, num_relations: int) -> sparse.csr_array:
     """What the regression sees of N candidates: (N, 5 + 6 R), columns as `weights` and then `by_relation`."""
     none, other_none = candidates.known == 0, candidates.other_known == 0
@@ -123,7 +140,7 @@ def _features(candidates: Candidates, num_relations: int) -> sparse.csr_array:
     rows, width = np.arange(len(candidates)), 2 * num_relations
     place = 2 * candidates.relation + candidates.direction
     one_hot = [
-        sparse.csr_array((where.astype(np.float64), (rows, place)), shape=(len(rows), width))
+        sparse.csr_array((np.ones(where.sum()), (rows[where], place[where])), shape=(len(rows), width))
         for where in (np.ones_like(none), none, other_none)
     ]
     return sparse.hstack([sparse.csr_array(numbers), *one_hot]).tocsr()

@@ -54,6 +54,12 @@ class Candidates:
             found[rows] = answers.contains(answers.rows(queries), queries.answer[:, None])[:, 0].numpy()
         return found
 
+    def each_fact_once(self, order: NDArray[np.float64]) -> NDArray[np.int64]:
+        """Rows of distinct facts in falling `order` (N,), of a fact that both of its questions propose the higher."""
+        columns = {name: getattr(self, name) for name in ("head", "relation", "tail", "direction")}
+        facts = pd.DataFrame(columns | {"order": order, "row": np.arange(len(self))})
+        return best_facts(facts)["row"].to_numpy()
+
 
 @dataclass(frozen=True)
 class Question:

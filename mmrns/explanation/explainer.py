@@ -12,7 +12,7 @@ from mmrns.explanation.attention import attention
 from mmrns.explanation.entities import Entities
 from mmrns.explanation.regions import Regions, regions
 from mmrns.explanation.result import Answer, Attention, Explanation, Negative, Sampling, Side, Split
-from mmrns.explanation.sampling import distribution, masked, rebuild_sampler
+from mmrns.explanation.sampling import distribution, rebuild_sampler
 from mmrns.features import FeatureStore
 from mmrns.graph import Dataset
 from mmrns.graph.answers import HEAD, TAIL, Queries
@@ -40,12 +40,13 @@ class Explainer:
         """Read the run, its graph (or take `dataset`) and its features.
 
         Raises:
-            UserError: not a run folder, a damaged file, or a graph that is missing or not the one of the run.
+            UserError: not a run folder, a damaged file, or a graph or features that are missing or not the run's.
         """
         self.trained = run if isinstance(run, TrainedModel) else load(run)
         self.dataset = dataset or dataset_of(self.trained.config)
         self.trained.check_fits(self.dataset)
         self.features: FeatureStore | None = open_features(self.dataset, self.trained.config, torch.device("cpu"))
+        self._check_features()
         self.entities = Entities(self.dataset, self.features)
         self.notes: list[str] = []
         if self.sampler is None:
@@ -55,6 +56,15 @@ class Explainer:
             )
         elif self.sampler.attention is None:
             self.notes.append("no attention to explain: this run's sampler judges likeness by structure alone")
+
+    def _check_features(self) -> None:
+        """Raise UserError when the features are not those that the run was begun with."""
+        config, run = self.trained.config, self.trained.run
+        compares = config.samples and config.sampler != "uniform"
+        # Without features then, or without them now, all but a sampler that compares them is as it was.
+        if compares or (self.features and run.features_sha256()):
+            now = (self.features.sha256, self.features.path.parent) if self.features else ("", self.dataset.folder)
+            run.check_features(*now)
 
     @cached_property
     def sampler(self) -> MMRNS | None:
@@ -161,18 +171,14 @@ class Explainer:
     def _sampling(self, queries: Queries, scores: Tensor, known: dict[int, Split], top: int) -> Sampling | None:
         if self.sampler is None:
             return None
-        unmasked, similarity, epsilon = distribution(
-            self.sampler, self.trained.model, queries.relation, queries.answer, self.trained.step
-        )
-        both, left = masked(unmasked, queries, self.dataset.answers("train"))
-        p, drawable = both[0], left[0]
-        candidates = int(drawable.sum())
+        spread = distribution(self.sampler, self.trained.model, queries, self.trained.step)
+        p, uniform, drawn = spread.likely[0], spread.uniform[0], spread.drawn[0]
+        candidates = int((uniform > 0).sum())
         answer = int(queries.answer)
         held_out = [row for row, split in known.items() if split != "train" and row != answer]
-        uniform = drawable / max(candidates, 1)
         negatives = []
         for row in p.topk(min(top, candidates)).indices.tolist():
-            cosines = {name: float(values[0, row]) for name, values in similarity.items()}
+            cosines = {name: float(values[0, row]) for name, values in spread.similarity.items()}
             split = known.get(row)
             negatives.append(
                 Negative(
@@ -184,15 +190,14 @@ class Explainer:
                     known=split,
                 )
             )
-        entropy = float(torch.special.entr(p).sum())
         return Sampling(
             sampler=self.trained.config.sampler,
             candidates=candidates,
-            epsilon=epsilon,
-            entropy=entropy / float(torch.tensor(max(candidates, 2)).log()),
-            expected_score=float(p @ scores),
+            epsilon=spread.epsilon,
+            entropy=float(spread.entropy),
+            expected_score=float(drawn @ scores),
             uniform_score=float(uniform @ scores),
-            held_out_mass=float(p[held_out].sum()),
+            held_out_mass=float(drawn[held_out].sum()),
             negatives=negatives,
         )
 

@@ -30,7 +30,8 @@ class Negative:
 
     Attributes:
         entity: which.
-        probability: of being the first draw when all entities are candidates; masked are the answer and train's others.
+        probability: of being the first draw by likeness when all entities are candidates; masked are the answer and
+            train's others, and --guard is applied.
         times_uniform: probability over that of a uniform draw.
         similarity: modality -> cosine with the true answer under the relation; None where either lacks the modality.
         score: the model's score of it as the answer.
@@ -51,12 +52,12 @@ class Sampling:
 
     Attributes:
         sampler: its name.
-        candidates: entities that it may draw: all but the answer and the others that train lists.
+        candidates: entities that a uniform sampler may draw: all but the answer and the others that train lists.
         epsilon: exploration temperature at the checkpoint's step.
-        entropy: of the distribution, over that of a uniform one: 1 is uniform.
-        expected_score, uniform_score: mean score of a negative that it draws, and that a uniform draw gives; the
-            higher, the harder.
-        held_out_mass: probability that a draw is another answer, held out.
+        entropy: of the draws by likeness, over that of a uniform distribution: 1 is uniform.
+        expected_score, uniform_score: mean score of a negative that it draws, those of --uniform-share among them, and
+            that a uniform draw gives; the higher, the harder.
+        held_out_mass: probability that a draw, of either kind, is another answer, held out.
         negatives: the most probable, in descending order.
     """
 

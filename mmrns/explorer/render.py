@@ -78,7 +78,9 @@ def _percent(value: float) -> str:
     """A share as people read it: two digits, and never 0 % or 100 % for what is only near."""
     if value < 0.001:
         return "< 0.1 %"
-    return f"{100 * value:.1f} %" if value < 0.1 else f"{100 * value:.0f} %"
+    if 0.999 < value < 1:
+        return "> 99.9 %"
+    return f"{100 * value:.1f} %" if value < 0.1 or 0.99 < value < 1 else f"{100 * value:.0f} %"
 
 
 def _rank(value: float) -> str:

@@ -15,6 +15,7 @@ from mmrns.explorer.results import Answers, ComparedAnswer, Comparison, Embeddin
 from mmrns.explorer.search import NameSearch
 from mmrns.graph.dataset import SPLITS
 from mmrns.inference import load
+from mmrns.inference.ensemble import check_alike
 from mmrns.report.thumbnails import thumbnail
 
 _METRICS = ("mrr", "hits@1", "hits@3", "hits@10")
@@ -50,7 +51,8 @@ class Explorer:
             answers: how many to show.
 
         Raises:
-            UserError: a folder that is no run, a damaged file, a graph that is missing, or runs on different entities.
+            UserError: a folder that is no run, a damaged file, a graph that is missing, or runs on different entities
+                or with different slices held out.
         """
         first = OpenRun(run)
         self.runs, self._k = [first], answers
@@ -201,13 +203,6 @@ class Explorer:
 
 def _second(run: Path, first: OpenRun) -> OpenRun:
     """The run to compare with."""
-    trained = load(run)
-    if trained.entities.sha256 != first.dataset.entities.sha256 or (
-        trained.relations.sha256 != first.dataset.relations.sha256
-    ):
-        raise UserError(
-            f"--compare {run}: was trained on other entities or relations than {first.name}; "
-            "give a run on the same graph"
-        )
+    check_alike(first.name, first.explainer.trained, f"--compare {run}", load(run))
     same_name = run.resolve().name == first.name
     return OpenRun(run, first.dataset, name=str(run) if same_name else None)

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
@@ -19,7 +18,7 @@ from mmrns.evaluation.calibration import (
     reliability,
     threshold_by_relation,
 )
-from mmrns.evaluation.candidates import Candidates, best_facts, in_blocks, propose
+from mmrns.evaluation.candidates import Candidates, in_blocks, propose
 from mmrns.files import read_kept, write_json
 from mmrns.graph import Dataset
 from mmrns.graph.answers import HEAD, TAIL, AnswerIndex, Queries
@@ -30,11 +29,16 @@ from mmrns.inference.questions import Ask, Questions, block_size, loops_allowed
 PRECISIONS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 CALIBRATION_FILE = "calibration.json"
 
-# Answers a question that probabilities are fitted on, and questions at most, drawn at random from all of them.
-_DEPTH, _MOST_QUESTIONS = 20, 20_000
+# Answers a question that probabilities are fitted on.
+_DEPTH = 20
+# Questions at most, drawn at random from all of them. Of a few, both questions of a fact would seldom be there, and it
+# is the better of both that is listed.
+MOST_QUESTIONS = 100_000
+# Held-out triples at most that the temperature is chosen by, in either direction.
+_MOST_TRIPLES = 10_000
 _TEMPERATURES = tuple(2.0**power for power in np.arange(-4, 4.5, 0.5))
 _CUTOFFS = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000, 50_000, 100_000]
-_FORMAT = "mmrns-calibration-2"
+_FORMAT = "mmrns-calibration-3"
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,8 @@ def calibration(
 
     Valid alone is held out of what is known, the questions are asked, and the answers that valid lists are the true
     ones; all others count as false. So a probability is the share of such facts that turn out true when a part of the
-    graph as large as valid is missing. Its quality is measured on test in the same way, with train and valid known.
+    graph as large as valid is missing; one that both of its questions propose counts once, with the better of the two.
+    Its quality is measured on test in the same way, with train and valid known.
     As in filtered ranking, facts of the other held-out split are no candidates: they would count as false.
 
     Raises:
@@ -107,24 +112,28 @@ def _calibrate(
     known = {"valid": _known_without(dataset, "valid"), "test": _known_without(dataset, "test")}
     temperature = _temperature(trained, _unknown(dataset.valid, known["valid"]), known["valid"])
     loops = loops_allowed(dataset)
-    parts: list[list[Candidates]] = []
-    blocks = in_blocks(asked.sample(_MOST_QUESTIONS), block_size(trained, _DEPTH))
+    parts: dict[str, list[Candidates]] = {split: [] for split in known}
+    blocks = in_blocks(asked.sample(MOST_QUESTIONS), block_size(trained, _DEPTH))
     with tqdm(
-        total=min(asked.number, _MOST_QUESTIONS), desc="calibrate", unit="question", disable=None if progress else True
+        total=min(asked.number, MOST_QUESTIONS), desc="calibrate", unit="question", disable=None if progress else True
     ) as bar:
         for block in blocks:
             indexes = list(known.values())
-            parts.append(propose(trained.model, block, indexes, _DEPTH, temperature, bool(loops[block.relation])))
+            found = propose(trained.model, block, indexes, _DEPTH, temperature, bool(loops[block.relation]))
+            for part, of_block in zip(parts.values(), found, strict=True):
+                part.append(of_block)
             bar.update(len(block.anchors))
-    valid, test = (Candidates.joined(list(part)) for part in zip(*parts, strict=True))
+    valid, test = (Candidates.joined(parts.pop(split)) for split in ("valid", "test"))
     true = valid.true_in(dataset.answers("valid"))
     calibrator = Calibrator.fit(valid, true, relations, temperature, method)
-    probability = calibrator.probability(calibrator.log_odds(valid))
+    log_odds = calibrator.log_odds(valid)
+    once = valid.each_fact_once(log_odds)
+    probability = calibrator.probability(log_odds[once])
     thresholds = {
         str(target): dict(
             zip(
                 dataset.relations.ids,
-                threshold_by_relation(probability, true, valid.relation, relations, target),
+                threshold_by_relation(probability, true[once], valid.relation[once], relations, target),
                 strict=True,
             )
         )
@@ -151,22 +160,17 @@ def _unknown(triples: NDArray[np.int64], known: AnswerIndex) -> NDArray[np.int64
 
 
 def _quality(calibrator: Calibrator, test: Candidates, true: NDArray[np.bool_], held_out: int) -> dict[str, Any]:
-    """What test says of facts proposed with train and valid known."""
+    """What test says of facts proposed with train and valid known, each of them once."""
     log_odds = calibrator.log_odds(test)
-    probability = calibrator.probability(log_odds)
-    columns = {name: getattr(test, name) for name in ("head", "relation", "tail", "direction")} | {"true": true}
-
-    def found(order: NDArray[np.float64]) -> list[dict[str, float | int]]:
-        facts = best_facts(pd.DataFrame(columns | {"order": order}))
-        return precision_at(facts["order"].to_numpy(), facts["true"].to_numpy(), held_out, _CUTOFFS)
-
+    once, by_score = test.each_fact_once(log_odds), test.each_fact_once(test.score)
+    probability = calibrator.probability(log_odds[once])
     return {
         "split": "test",
         "held_out": held_out,
-        "reliability": reliability(probability, true),
-        "errors": calibration_errors(probability, true),
-        "precision_at": found(log_odds),
-        "by_score": found(test.score),
+        "reliability": reliability(probability, true[once]),
+        "errors": calibration_errors(probability, true[once]),
+        "precision_at": precision_at(log_odds[once], true[once], held_out, _CUTOFFS),
+        "by_score": precision_at(test.score[by_score], true[by_score], held_out, _CUTOFFS),
     }
 
 
@@ -176,7 +180,7 @@ def _temperature(trained: Answerer, triples: NDArray[np.int64], known: AnswerInd
     loss = np.zeros(len(_TEMPERATURES))
     size = block_size(trained, 1)
     for direction in (HEAD, TAIL):
-        for start in range(0, min(len(triples), _MOST_QUESTIONS // 2), size):
+        for start in range(0, min(len(triples), _MOST_TRIPLES), size):
             queries = Queries.of(torch.from_numpy(triples[start : start + size]), direction)
             scores = trained.model.score_all(queries.anchor, queries.relation, direction).float().clone()
             true = scores.gather(1, queries.answer[:, None])[:, 0]

@@ -123,7 +123,9 @@ def _results(metrics: Any) -> str:
     if not metrics:
         return "## Results\n\nThe run had not ended when this card was written, so nothing was measured on test."
     selection, protocol = metrics["selection"], metrics["protocol"]
-    chosen = f"by {selection['metric']} on {selection['split']}" if selection.get("split") else "as the last one"
+    last = selection.get("split") in (None, "none")
+    chosen = "as the last one" if last else f"by {selection['metric']} on {selection['split']}"
+    sample = sample_of(metrics)
     rows = [
         "| queries | MRR | Hits@1 | Hits@3 | Hits@10 | mean rank | number |",
         "| --- | --- | --- | --- | --- | --- | --- |",
@@ -136,8 +138,20 @@ def _results(metrics: Any) -> str:
     return (
         "## Results\n\nTest split, over all entities, filtered by "
         f"{protocol['filter']}, ties at their {protocol['ties']} rank; one run, seed {metrics['seed']}; the checkpoint "
-        f"was selected {chosen}. `unseen` are queries with an entity that train does not show.\n\n" + "\n".join(rows)
+        f"was selected {chosen}. `unseen` are queries with an entity that train does not show."
+        + (f" {sample}" if sample else "")
+        + "\n\n"
+        + "\n".join(rows)
     )
+
+
+def sample_of(metrics: dict[str, Any]) -> str:
+    """Which part of valid and test was ranked, as a sentence; "" where all of both was."""
+    sample = metrics.get("protocol", {}).get("sample")
+    if not sample:
+        return ""
+    parts = [f"{sample['triples']:,} of the {number:,} triples of {split}" for split, number in sample["of"].items()]
+    return f"Ranked were {' and '.join(parts)}, drawn at random with seed {sample['seed']}."
 
 
 def _training(trained: "TrainedModel") -> str:

@@ -48,7 +48,8 @@ def load_answerer(run: str | Path) -> Answerer:
     """Load what a folder answers with onto the CPU: a run, as `load` does, or an ensemble that was ranked into it.
 
     Raises:
-        UserError: neither of them, a member that is gone, or features whose likeness counts that are.
+        UserError: neither of them, a member that is gone, or features whose likeness counts that are gone or others
+            than it was ranked with (older ensembles do not say).
     """
     folder = RunFolder(Path(run))
     described = described_ensemble(folder)
@@ -59,9 +60,13 @@ def load_answerer(run: str | Path) -> Answerer:
         weights, alike = [member["weight"] for member in described["members"]], described["feature_similarity"]
         config = members[0].config
         features = open_features(dataset_of(config), config, torch.device("cpu")) if alike else None
+        if features and described.get("features_sha256") not in (None, features.sha256):
+            raise UserError(
+                f"{features.path.parent} holds other features than it was ranked with; put those there, or rank it anew"
+            )
         return _as_one(folder, members, weights, features, alike)
     except UserError as error:
-        raise UserError(f"{run}: an ensemble whose members cannot all be read ({error})") from error
+        raise UserError(f"{run}: an ensemble, not all of which can be read ({error})") from error
 
 
 def evaluate_ensemble(
@@ -105,7 +110,7 @@ def evaluate_ensemble(
     courses = [_finished(member) for member in members]
     first = members[0]
     for name, member in zip(names[1:], members[1:], strict=True):
-        _check_alike(names[0], first, name, member)
+        check_alike(names[0], first, name, member)
     together = launched(first.config.device)
     dataset = dataset_of(first.config)
     first.check_fits(dataset)
@@ -122,12 +127,14 @@ def evaluate_ensemble(
     if not together.main:
         return {}
     described = [
-        {"run": os.path.relpath(member.run.path, folder.path), "weight": weight}
+        {"run": os.path.relpath(member.run.path.resolve(), folder.path.resolve()), "weight": weight}
         for member, weight in zip(members, weights, strict=True)
     ]
+    of_features = {"features_sha256": features.sha256} if features and alike else {}
     metrics = courses[0] | {
         "members": described,
         "feature_similarity": alike,
+        **of_features,
         "steps": sum(course["steps"] for course in courses),
         "train_seconds": sum(course["train_seconds"] for course in courses),
         **parts,
@@ -174,7 +181,7 @@ def _finished(member: TrainedModel) -> dict[str, Any]:
     return {name: value for name, value in kept.items() if name not in left_out}
 
 
-def _check_alike(first_name: str, first: TrainedModel, name: str, other: TrainedModel) -> None:
+def check_alike(first_name: str, first: TrainedModel, name: str, other: TrainedModel) -> None:
     """Raise UserError unless both were trained on one graph and may be judged on the same triples."""
     for kind, mine, theirs in (
         ("entities", first.entities, other.entities),

@@ -83,13 +83,16 @@ def _write_parquet(trained: TrainedModel, folder: Path) -> None:
 
 
 def _describe(trained: TrainedModel, form: str, folder: Path) -> None:
-    """What the numbers are, and the names of the rows: id TAB label."""
+    """What the numbers are, and the names of the rows: id TAB label, below a header that says so.
+
+    TensorBoard's projector takes the first line of a file with tabs for one.
+    """
     tables = _tables(trained)
     for name, (ids, labels, _) in tables.items():
         lines = (
             f"{identifier}\t{_BREAKS_A_LINE.sub(' ', label)}\n" for identifier, label in zip(ids, labels, strict=True)
         )
-        write_text(folder / f"{name}.tsv", "".join(lines))
+        write_text(folder / f"{name}.tsv", "".join(["id\tlabel\n", *lines]))
     scoring = trained.model.scoring
     write_json(
         folder / "export.json",

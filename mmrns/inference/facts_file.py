@@ -1,5 +1,6 @@
 """Files of proposed facts: Parquet, TSV and N-Triples, written block by block, resumable, never half-written."""
 
+import contextlib
 import re
 import shutil
 from collections.abc import Iterable, Iterator
@@ -15,7 +16,7 @@ from tqdm import tqdm
 
 from mmrns.errors import UserError
 from mmrns.evaluation.candidates import best_facts
-from mmrns.files import atomic_path, read_json, write_json
+from mmrns.files import atomic_path, claimed, lock_file, read_json, write_json
 from mmrns.graph import Dataset
 from mmrns.graph.answers import TAIL
 from mmrns.inference.completion import Completion
@@ -55,9 +56,20 @@ def write_facts(completion: Completion, output: Path, top: int) -> dict[str, int
         "questions" asked, "facts" written, and "resumed": questions whose answers an interrupted call had kept.
 
     Raises:
-        UserError: see `check_output`; or a file that cannot be written.
+        UserError: see `check_output`; a file that cannot be written, or that another call is writing.
     """
     check_output(output, top)
+    with claimed(output) as free:
+        if not free:
+            raise UserError(f"--output {output}: another call is writing it; wait for it to end, or give another file")
+        try:
+            return _write(completion, output, top)
+        finally:
+            with contextlib.suppress(OSError):  # what stays is an empty file
+                lock_file(output).unlink()
+
+
+def _write(completion: Completion, output: Path, top: int) -> dict[str, int]:
     parts = _Parts(output, completion)
     resumed = parts.fill()
     written = 0

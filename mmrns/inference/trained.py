@@ -84,7 +84,7 @@ class TrainedModel(Answerer, ModelHubMixin, library_name="mmrns"):
             force_download=force_download,
             local_files_only=local_files_only,
             token=token,
-            allow_patterns=[*_TRAVELS, "config.yaml", "config.json"],
+            allow_patterns=[*_TRAVELS, "config.yaml", "config.json", DATA_LICENCE],
         )
         return load(folder)
 

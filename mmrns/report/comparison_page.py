@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from mmrns.experiments.bootstrap import Difference
+from mmrns.inference.card import sample_of
 from mmrns.report.charts import Chart, Points, dot_chart, line_chart
 from mmrns.report.comparison import Comparison
 from mmrns.report.estimates import METRICS, TITLES
@@ -48,7 +49,7 @@ def in_short(comparison: Comparison) -> list[str]:
     """What the page says, in a few sentences."""
     ranked = sorted(comparison.settings, key=lambda setting: -setting.test["mrr"].mean)
     order = ", ".join(f"{setting.name} {setting.test['mrr'].mean:.4f}" for setting in ranked)
-    said = [f"By test MRR: {order} ({comparison.queries:,} queries)."]
+    said = [f"By test MRR: {order} ({comparison.queries:,} queries). {sample_of(ranked[0].metrics[0])}".strip()]
     first = comparison.settings[0].name
     said += [f"{entry.name} against {first}: {_verdict(entry.differences['mrr'])}" for entry in comparison.compared]
     if len(comparison.settings) > 1 and all(len(setting.runs) == 1 for setting in comparison.settings):

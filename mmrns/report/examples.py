@@ -143,8 +143,7 @@ def negatives_examples(explainer: Explainer, seed: int = 0) -> list[NegativesExa
     triples = torch.from_numpy(np.concatenate(tried))
     queries = Queries.of(triples, TAIL)
     with torch.inference_mode():
-        p, _, _ = distribution(sampler, trained.model, queries.relation, queries.answer, trained.step)
-    surest = p.scatter(1, queries.answer[:, None], 0).max(1).values.numpy()
+        surest = distribution(sampler, trained.model, queries, trained.step).likely.max(1).values.numpy()
     found = []
     for part in np.split(np.arange(len(triples)), np.cumsum([len(rows) for rows in tried])[:-1]):
         if len(part):

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from mmrns.explanation.pictures import overlay
+from mmrns.inference.card import sample_of
 from mmrns.report.charts import Chart, dot_chart, histogram, line_chart, reliability_chart
 from mmrns.report.estimates import METRICS, TITLES, Estimate, Part
 from mmrns.report.finished_run import curve, scalars
@@ -59,7 +60,7 @@ def run_page(report: RunReport, pictured: Pictured, folder: Path) -> str:
         sections=sections,
         charts={name: [chart for chart in group if chart] for name, group in charts.items()},
         short=in_short(report),
-        selection=selection_of(report.metrics),
+        selection=f"{selection_of(report.metrics)} {sample_of(report.metrics)}".strip(),
         whole=report.parts[0],
         metric_titles=TITLES,
         metrics=METRICS,
@@ -107,8 +108,8 @@ def in_short(report: RunReport) -> list[str]:
     if report.calibration is not None:
         errors = report.calibration["errors"]
         said.append(
-            f"Of what it proposes when test is hidden, {errors['observed']:,} proposals are in test (a fact counts "
-            f"twice if both of its questions propose it), where its probabilities promise {errors['expected']:,.0f}."
+            f"Of the facts that it proposes when test is hidden, {errors['observed']:,} are in test, where its "
+            f"probabilities promise {errors['expected']:,.0f}."
         )
     return said
 

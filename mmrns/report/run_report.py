@@ -11,7 +11,7 @@ from mmrns.explanation.pictures import EncoderView
 from mmrns.explanation.regions import Regions
 from mmrns.files import read_json
 from mmrns.graph.dataset import SPLITS
-from mmrns.inference.calibration import CALIBRATION_FILE, calibration
+from mmrns.inference.calibration import CALIBRATION_FILE, MOST_QUESTIONS, calibration
 from mmrns.report.estimates import Part, estimates, hits_curve
 from mmrns.report.examples import (
     AttentionExample,
@@ -28,7 +28,7 @@ from mmrns.report.finished_run import FinishedRun, read_run
 from mmrns.report.sampler_evidence import Hardness, RelationEffect, measure_hardness, measure_relation_effect
 
 # Larger graphs take minutes to calibrate, which `mmrns predict --all` may, and a report may not.
-_MOST_QUESTIONS, _MOST_SCORES = 20_000, 100_000_000
+_MOST_SCORES = 100_000_000
 _RELATIONS_DRAWN = 3
 
 
@@ -145,7 +145,7 @@ def _calibration_quality(explainer: Explainer, notes: list[str]) -> dict[str, An
     """How good the run's probabilities are: kept beside the run, or measured where that takes seconds."""
     trained, dataset = explainer.trained, explainer.dataset
     kept = (trained.run.path / CALIBRATION_FILE).is_file()
-    if not kept and len(dataset.entities) * min(_MOST_QUESTIONS, 2 * len(dataset.train)) > _MOST_SCORES:
+    if not kept and len(dataset.entities) * min(MOST_QUESTIONS, 2 * len(dataset.train)) > _MOST_SCORES:
         notes.append(f"No probabilities: this graph is large; mmrns predict {trained.run.path} --all calibrates them")
         return None
     try:

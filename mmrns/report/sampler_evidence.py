@@ -12,7 +12,7 @@ from torch import Tensor
 from mmrns.experiments.bootstrap import Difference, difference_of
 from mmrns.explanation import Explainer
 from mmrns.explanation.attention import attention
-from mmrns.explanation.sampling import distribution, masked, rebuild_sampler
+from mmrns.explanation.sampling import distribution, likeness, rebuild_sampler
 from mmrns.graph.answers import HEAD, TAIL, Queries
 from mmrns.negatives.mmrns import MMRNS
 from mmrns.report.examples import frequent_relations
@@ -88,20 +88,14 @@ def measure_hardness(explainer: Explainer, seed: int = 0) -> Hardness | None:
     number = len(dataset.entities)
     rows = rng.permutation(len(dataset.train))[: min(_QUESTIONS, max(32, _MOST_SCORES // number))]
     candidates = torch.from_numpy(np.sort(rng.permutation(number)[:_CANDIDATES]))
-    known, held_out = dataset.answers("train"), dataset.answers("valid", "test")
+    held_out = dataset.answers("valid", "test")
     columns: list[Tensor] = []
     for direction, part in zip((TAIL, HEAD), np.array_split(rows, 2), strict=True):
         if not len(part):
             continue
         queries = Queries.of(torch.from_numpy(dataset.train[part]), direction)
-        p, _, _ = distribution(
-            sampler, trained.model, queries.relation, queries.answer, trained.step, candidates=candidates
-        )
-        spread = torch.zeros(len(part), number).index_copy_(1, candidates, p)
-        spread, drawable = masked(spread, queries, known)
-        inside = torch.zeros(number, dtype=torch.bool).index_fill_(0, candidates, True)
-        uniform = (drawable & inside).float()
-        uniform /= uniform.sum(1, keepdim=True).clamp_min(1)
+        spread = distribution(sampler, trained.model, queries, trained.step, candidates)
+        uniform, drawn = spread.uniform, spread.drawn
         scores = torch.cat(
             [
                 trained.model.score_all(anchor, relation, direction).float()
@@ -112,19 +106,18 @@ def measure_hardness(explainer: Explainer, seed: int = 0) -> Hardness | None:
         )
         above = scores > scores.gather(1, queries.answer[:, None])
         position, entity = held_out.pairs(held_out.rows(queries))
-        mistakes = torch.zeros_like(spread).index_put_((position, entity), torch.ones(()))
+        mistakes = torch.zeros_like(drawn).index_put_((position, entity), torch.ones(()))
         mean = (uniform * scores).sum(1)
-        outcomes = (uniform > 0).sum(1).clamp_min(2)
         columns.append(
             torch.stack(
                 [
-                    (spread * scores).sum(1),
+                    (drawn * scores).sum(1),
                     mean,
                     (uniform * (scores - mean[:, None]) ** 2).sum(1),
-                    (spread * above).sum(1),
+                    (drawn * above).sum(1),
                     (uniform * above).sum(1),
-                    torch.special.entr(spread).sum(1) / outcomes.log(),
-                    (spread * mistakes).sum(1),
+                    spread.entropy,
+                    (drawn * mistakes).sum(1),
                     (uniform * mistakes).sum(1),
                 ]
             ).double()
@@ -226,7 +219,8 @@ def _likeliest(
     answer = torch.from_numpy(np.repeat(entities, len(relations)))
     relation = torch.from_numpy(np.tile(relations, len(entities)))
     candidates = torch.from_numpy(np.sort(np.random.default_rng(0).permutation(number)[:_CANDIDATES]))
-    p, _, _ = distribution(sampler, trained.model, relation, answer, trained.step, candidates=candidates)
+    queries = Queries(answer, relation, answer, TAIL)  # whatever was given: likeness does not ask for it
+    p = likeness(sampler, trained.model, queries, trained.step, candidates)[0]
     p = p.masked_fill(candidates == answer[:, None], -1)
     best = p.topk(min(_LIKELIEST, number - 1)).indices
     return candidates[best].view(len(entities), len(relations), -1).numpy()

@@ -31,8 +31,8 @@ ET.register_namespace("", _SVG.strip("{}"))
 
 
 def plain(text: str) -> str:
-    """A label that any file can hold: without control characters and halves of characters."""
-    return "".join(c for c in text if unicodedata.category(c) not in ("Cc", "Cs"))
+    """A label that any file can hold: without control characters, halves of characters, and what XML allows nowhere."""
+    return "".join(c for c in text if unicodedata.category(c) not in ("Cc", "Cs") and c not in "\ufffe\uffff")
 
 
 def inline_svg(figure: Figure, name: str, label: str) -> Markup:

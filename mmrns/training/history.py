@@ -29,9 +29,9 @@ class History:
     def __exit__(self, *_: object) -> None:
         self._events.close()
 
-    def add(self, prefix: str, step: int, values: Mapping[str, float]) -> None:
-        """Keep prefix/name of each value; the line is in the file when this returns."""
-        line = {f"{prefix}/{name}": float(value) for name, value in values.items()}
+    def add(self, prefix: str, step: int, values: Mapping[str, float | None]) -> None:
+        """Keep prefix/name of each value but None, a metric that is not defined; the line is in the file on return."""
+        line = {f"{prefix}/{name}": float(value) for name, value in values.items() if value is not None}
         for name, value in line.items():
             self._events.add_scalar(name, value, step)
         with self.path.open("a", encoding="utf-8") as file:

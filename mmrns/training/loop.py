@@ -23,7 +23,7 @@ from mmrns.files import atomic_path, read_json, write_json
 from mmrns.graph import Dataset, load_dataset
 from mmrns.graph.held_out import as_seen, settle_validation, slice_sha256
 from mmrns.memory import peak_memory_mb, tuned_process
-from mmrns.processes import Processes, on_cpu
+from mmrns.processes import Processes, check_device, on_cpu
 from mmrns.scoring import KnowledgeGraphModel, Ranker
 from mmrns.training.base import Objective
 from mmrns.training.batches import Batches, derived_seed, on_device, total_steps
@@ -75,8 +75,7 @@ def train(
     else:
         run.check_free()
     config = settle_precision(config)
-    if config.device == "cuda" and not torch.cuda.is_available():
-        raise UserError("--device cuda: no GPU is available here; use --device auto or cpu")
+    check_device(config.device)
     if not torch.distributed.is_initialized():  # else a second run in this process would keep the first one's device
         AcceleratorState._reset_state(reset_partial_state=True)
     accelerator = Accelerator(

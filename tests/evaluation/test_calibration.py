@@ -20,6 +20,7 @@ from mmrns.evaluation.calibration import (
     threshold_by_relation,
 )
 from mmrns.evaluation.candidates import Candidates
+from mmrns.graph.answers import HEAD, TAIL
 
 RELATIONS = 3
 SLOPE, BASE = 1.3, np.array([[-2.0, -1.0], [-0.5, 0.5], [-3.0, -1.5]])  # by relation and direction
@@ -27,16 +28,16 @@ WITHOUT_KNOWN, WITHOUT_OTHER = 0.8, -0.7
 
 
 def planted(number, seed, slope=SLOPE):
-    """Candidates whose probability is known, that probability, and a draw of which are true."""
+    """Candidates, no two of one fact, whose probability is known, that probability, and a draw of which are true."""
     rng = np.random.default_rng(seed)
     relation, direction = rng.integers(0, RELATIONS, number), rng.integers(0, 2, number)
     known, other = rng.integers(0, 4, number), rng.integers(0, 4, number)
     share = -rng.exponential(1.5, number)
     log_odds = slope * share + BASE[relation, direction] + WITHOUT_KNOWN * (known == 0) + WITHOUT_OTHER * (other == 0)
     probability = 1 / (1 + np.exp(-log_odds))
-    ends = rng.integers(0, 1000, (2, number))
+    head, tail = rng.integers(0, 1000, (2, number))
     # The score within its own question is the share but for a constant of the question.
-    found = Candidates(ends[0], relation, ends[1], direction, share + 3, share, known, other)
+    found = Candidates(head + 1000 * np.arange(number), relation, tail, direction, share + 3, share, known, other)
     return found, probability, rng.random(number) < probability
 
 
@@ -107,6 +108,43 @@ def test_a_higher_score_never_gets_a_lower_probability(seed, slope, method):
         found = predicted(calibrator, question)
         assert (np.diff(found) >= 0).all()
         assert ((found >= 0) & (found <= 1)).all()
+
+
+@pytest.mark.parametrize("method", ["isotonic", "logistic"])
+def test_probabilities_are_of_facts_that_count_once_with_the_better_of_their_two_questions(method):
+    def both_asked(seed):
+        rng = np.random.default_rng(seed)
+        number = 20_000
+        true = rng.random(number) < 0.05
+        share = rng.normal(3.0 * true, 1.0) + rng.normal(0, 0.5, (2, number))
+        facts, zeros = np.arange(number), np.zeros(2 * number, dtype=np.int64)
+        direction = np.repeat([HEAD, TAIL], number)
+        shares = share.ravel()
+        proposed = Candidates(np.tile(facts, 2), zeros, np.tile(facts, 2), direction, shares, shares, zeros, zeros)
+        return proposed, np.tile(true, 2)
+
+    candidates, true = both_asked(8)
+    calibrator = Calibrator.fit(candidates, true, 1, 1.0, method)
+    others, came_true = both_asked(9)
+    better = predicted(calibrator, others).reshape(2, -1).max(axis=0)
+    came_true = came_true[: len(better)]
+    errors = calibration_errors(better, came_true)
+    assert errors["expected"] == pytest.approx(errors["observed"], rel=0.05)
+    for least in (0.3, 0.6, 0.9):
+        assert came_true[better >= least].mean() == pytest.approx(better[better >= least].mean(), abs=0.03)
+
+
+def test_each_fact_once_is_the_higher_of_its_rows_best_first():
+    rng = np.random.default_rng(10)
+    head, relation, tail, direction = rng.integers(0, (4, 2, 4, 2), (300, 4)).T
+    blank, order = np.zeros(300), rng.integers(0, 20, 300) / 10
+    found = Candidates(head, relation, tail, direction, blank, blank, head, head).each_fact_once(order)
+    best = {}
+    for fact, its in zip(zip(head, relation, tail, strict=True), order, strict=True):
+        best[fact] = max(best.get(fact, -1.0), its)
+    assert {(head[row], relation[row], tail[row]): order[row] for row in found} == best
+    assert len(found) == len(best)
+    assert (np.diff(order[found]) <= 0).all()
 
 
 def test_a_calibrator_is_the_same_after_json():

@@ -14,11 +14,11 @@ from mmrns import load, load_dataset
 from mmrns.cli import main
 from mmrns.errors import UserError
 from mmrns.explanation import Explainer, explain
-from mmrns.explanation.sampling import distribution, masked
+from mmrns.explanation.sampling import distribution, left
 from mmrns.features import FeatureStore
 from mmrns.graph.answers import HEAD, TAIL, Queries
 from tests.negatives import reference
-from tests.tiny import ENTITIES, train_command
+from tests.tiny import ENTITIES, tiny_features, train_command
 
 NAMES = {"tail": ("head", TAIL), "head": ("tail", HEAD)}
 
@@ -122,23 +122,106 @@ def test_probabilities_and_similarities_are_the_samplers_equations(explainer, by
 
 def test_candidates_in_blocks_give_the_same(explainer, monkeypatch):
     trained = explainer.trained
-    relation, answer = torch.tensor([1, 2, 1]), torch.tensor([3, 59, 0])
-    whole = distribution(explainer.sampler, trained.model, relation, answer, 30)
+    answer = torch.tensor([3, 59, 0])
+    queries = Queries(torch.tensor([4, 5, 6]), torch.tensor([1, 2, 1]), answer, TAIL)
+    whole = distribution(explainer.sampler, trained.model, queries, 30)
     monkeypatch.setattr("mmrns.explanation.sampling._BLOCK", 7)
-    blocks = distribution(explainer.sampler, trained.model, relation, answer, 30)
-    torch.testing.assert_close(blocks[0], whole[0])
-    for name, values in whole[1].items():
-        torch.testing.assert_close(blocks[1][name], values, equal_nan=True)
+    blocks = distribution(explainer.sampler, trained.model, queries, 30)
+    torch.testing.assert_close(blocks.likely, whole.likely)
+    for name, values in whole.similarity.items():
+        torch.testing.assert_close(blocks.similarity[name], values, equal_nan=True)
 
 
 def test_a_sampler_so_sharp_that_only_answers_have_mass_draws_evenly_from_the_rest(explainer):
     p = torch.zeros(1, ENTITIES)
     head, relation, tail = explainer.dataset.train[0].tolist()
     p[0, tail] = 1.0
-    queries = Queries.of(torch.tensor([[head, relation, tail]]), TAIL)
-    found, drawable = masked(p, queries, explainer.dataset.answers("train"))
-    assert not drawable[0, tail]
-    assert found[0, drawable[0]].tolist() == pytest.approx([1 / int(drawable.sum())] * int(drawable.sum()))
+    known = torch.zeros(1, ENTITIES, dtype=torch.bool)
+    known[0, list(answers_by_reading(explainer.dataset, TAIL, head, relation, "train"))] = True
+    found, possible = left(p, known, None, 0.0)
+    assert possible.equal(~known) and known[0, tail]
+    assert found[0, possible[0]].tolist() == pytest.approx([1 / int(possible.sum())] * int(possible.sum()))
+
+
+SHARP = {"steps": 2, "pool_size": 0, "num_negatives": 1, "exploration": 0.2, "exploration_schedule": "constant"}
+
+
+def sharp_run(graph, folder, **options):
+    """An explainer of a run whose sampler is far from uniform."""
+    assert main(train_command(graph, folder, "mmrns", **SHARP | options)) == 0
+    return Explainer(folder)
+
+
+def drawn_by_training(explainer, triples, times=40):
+    """Ids (times, B, n) that the sampler draws for the tails of a batch of train's triples, and the metrics of one."""
+    queries, generator = Queries.of(triples, TAIL), torch.Generator().manual_seed(0)
+    with torch.inference_mode():
+        drawn = [
+            explainer.sampler.draw(queries, explainer.trained.model, explainer.trained.step, generator, True)
+            for _ in range(times)
+        ]
+    return torch.stack([negatives.ids for negatives in drawn]), drawn[0].metrics
+
+
+def explained(explainer, triple):
+    names, relations = explainer.dataset.entities.ids, explainer.dataset.relations.ids
+    head, relation, tail = triple
+    side = explainer.explain(names[head], relations[relation], names[tail], sides=("tail",), top=ENTITIES).sides[0]
+    p = torch.zeros(ENTITIES)
+    for negative in side.sampling.negatives:
+        p[explainer.dataset.entities.row[negative.entity.id]] = negative.probability
+    return side.sampling, p
+
+
+def distance(drawn, p):
+    """Total variation distance of draws from probabilities."""
+    return float((torch.bincount(drawn.flatten(), minlength=ENTITIES) / drawn.numel() - p).abs().sum() / 2)
+
+
+@pytest.mark.parametrize("guard_weight", [0.0, 0.3])
+@pytest.mark.parametrize("guard", ["similarity", "score", "co-answers"])
+def test_a_guarded_candidate_is_as_likely_as_in_training(guard, guard_weight, tiny_graph, tmp_path):
+    options = {"guard": guard, "guard_share": 0.2, "guard_weight": guard_weight}
+    explainer = sharp_run(tiny_graph, tmp_path / "run", **options)
+    triple = explainer.dataset.train[17].tolist()
+    drawn, metrics = drawn_by_training(explainer, torch.tensor([triple] * 100))
+    sampling, p = explained(explainer, triple)
+    assert distance(drawn, p) < 0.06
+    assert sampling.entropy == pytest.approx(float(metrics["entropy/all"]), abs=1e-4)
+
+
+def test_a_share_of_uniform_draws_counts_in_the_score_and_the_mistakes_of_a_draw(tiny_graph, tmp_path):
+    explainer = sharp_run(tiny_graph, tmp_path / "run", num_negatives=2, uniform_share=0.5)
+    held_out = {(head, relation) for head, relation, _ in explainer.dataset.test.tolist()}
+    triple = next(triple for triple in explainer.dataset.train.tolist() if tuple(triple[:2]) in held_out)
+    drawn, _ = drawn_by_training(explainer, torch.tensor([triple] * 200))
+    sampling, p = explained(explainer, triple)
+    assert distance(drawn[..., 0], p) < 0.06
+    scores = torch.zeros(ENTITIES)
+    for negative in sampling.negatives:
+        scores[explainer.dataset.entities.row[negative.entity.id]] = negative.score
+    assert sampling.expected_score == pytest.approx(float(scores[drawn].mean()), abs=0.03)
+    mistakes = [explainer.dataset.entities.row[n.entity.id] for n in sampling.negatives if n.known]
+    share = torch.isin(drawn, torch.tensor(mistakes)).float().mean()
+    assert sampling.held_out_mass == pytest.approx(float(share), abs=0.01)
+    assert sampling.held_out_mass > 0
+
+
+def test_a_target_entropy_is_reached_over_questions_of_train_and_not_by_each(tiny_graph, tmp_path):
+    explainer = sharp_run(tiny_graph, tmp_path / "run", batch_size=32, entropy_target=0.6, entropy_anneal=0)
+    train = torch.from_numpy(explainer.dataset.train)
+    found = [explained(explainer, triple) for triple in train[::10].tolist()]
+    assert len({sampling.epsilon for sampling, _ in found}) == 1
+    entropies = torch.tensor([sampling.entropy for sampling, _ in found])
+    assert float(entropies.mean()) == pytest.approx(0.6, abs=0.06)
+    far = int((entropies - 0.6).abs().argmax())
+    assert abs(entropies[far] - 0.6) > 0.1
+    batch = train[10 * far].repeat(640, 1)
+    batch[::20] = train[::7][:32]  # the rows that the temperature of a step is solved over
+    drawn, metrics = drawn_by_training(explainer, batch, times=6)
+    assert found[far][0].epsilon == pytest.approx(float(metrics["epsilon"]), rel=0.2)
+    others = torch.arange(640) % 20 > 0
+    assert distance(drawn[:, others], found[far][1]) < 0.1
 
 
 @pytest.mark.parametrize(("entity", "relation"), [(3, 0), (20, 3), (41, 1)])
@@ -272,6 +355,28 @@ def test_a_run_without_features_explains_structure_alone(tiny_graph, tmp_path):
     for side in found.sides:
         assert side.attention == []
         assert all(list(negative.similarity) == ["structure"] for negative in side.sampling.negatives)
+
+
+def test_features_that_a_run_was_not_begun_with_are_refused(tiny_graph, tmp_path):
+    graph = shutil.copytree(tiny_graph, tmp_path / "graph")
+    for sampler in ("mmrns", "uniform"):
+        assert main(train_command(graph, tmp_path / sampler, sampler, steps=2)) == 0
+    FeatureStore.write(load_dataset(graph), tiny_features(seed=1))
+    for sampler in ("mmrns", "uniform"):
+        with pytest.raises(UserError, match=rf"{sampler}: was begun with other features .* than .*graph holds now"):
+            Explainer(tmp_path / sampler)
+    for name in ("features.safetensors", "features.json"):
+        (graph / name).unlink()
+    with pytest.raises(UserError, match=r"mmrns: was begun with other features"):
+        Explainer(tmp_path / "mmrns")
+    assert Explainer(tmp_path / "uniform").sampler is None  # which compares none
+
+
+def test_a_uniform_run_without_features_is_shown_beside_those_that_came_later(tiny_graph, tmp_path):
+    bare = shutil.copytree(tiny_graph, tmp_path / "bare", ignore=shutil.ignore_patterns("features.*"))
+    assert main(train_command(bare, tmp_path / "run", steps=2)) == 0
+    FeatureStore.write(load_dataset(bare), tiny_features())
+    assert Explainer(tmp_path / "run").features is not None
 
 
 def test_json_holds_what_python_returns(explainer, finished_run, capsys):

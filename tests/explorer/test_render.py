@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from mmrns.explorer.render import Renderer
+from mmrns.explorer.render import Renderer, _percent
 from mmrns.explorer.results import Question
 from tests.explorer.conftest import MARKUP
 
@@ -104,6 +104,17 @@ def test_a_number_is_the_results(renderer, explorer):
     comparison = explorer.compare(question, answers)
     text = Page(renderer.comparison(comparison)).text
     assert all(f"{value:.4f}" in text for values in comparison.metrics.values() for value in values)
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (0.0004, "< 0.1 %"), (0.042, "4.2 %"), (0.42, "42 %"), (0.99, "99 %"), (0.9951, "99.5 %"), (0.9996, "> 99.9 %"),
+        (1.0, "100 %"),
+    ],
+)  # fmt: skip
+def test_a_share_near_none_or_all_is_not_shown_as_it(value, shown):
+    assert _percent(value) == shown
 
 
 def test_bars_stay_within_their_tracks(pages):

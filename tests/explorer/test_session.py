@@ -134,9 +134,19 @@ def test_runs_on_different_graphs_are_not_compared(runs, tmp_path, capsys):
         path.write_text(path.read_text().replace("e30", "zzz"))
     assert main(train_command(other, tmp_path / "other-run", steps=2)) == 0
     with pytest.raises(
-        UserError, match=r"--compare .*other-run: was trained on other entities or relations than mmrns"
+        UserError, match=r"^--compare .*other-run: has other entities than mmrns; give runs of one dataset"
     ):
         Explorer(runs[0], tmp_path / "other-run")
+
+
+def test_runs_with_other_slices_held_out_are_not_compared(runs, pictured_graph, tmp_path):
+    held_out = {"validation": "held-out", "held_out": 0.1}
+    for name, options in (("one", held_out), ("other", held_out | {"held_out_seed": 1})):
+        assert main(train_command(pictured_graph, tmp_path / name, steps=2, **options)) == 0
+    with pytest.raises(UserError, match=r"^--compare .*one: has validation held-out, mmrns published: what one was"):
+        Explorer(runs[0], tmp_path / "one")
+    with pytest.raises(UserError, match=r"^--compare .*other: has held_out_seed 1, one 0: what one was judged on"):
+        Explorer(tmp_path / "one", tmp_path / "other")
 
 
 def test_two_runs_of_one_name_are_told_apart(runs, tmp_path):

@@ -25,8 +25,8 @@ def test_calibration_asks_for_each_held_out_split_alone(overlapping_run, overlap
     found = calibration(trained, dataset)
     train, valid, test = ({tuple(row) for row in dataset.split(split).tolist()} for split in ("train", "valid", "test"))
     assert found.quality["held_out"] == len(test - train - valid) < len(test)
-    # The true ones among the 20 best unknown answers of every question; a fact counts for each question it answers.
-    expected, loops = 0, {r for h, r, t in train if h == t}
+    # The true ones among the 20 best unknown answers of every question; a fact that answers both of its own is one.
+    proposed, loops = [], {r for h, r, t in train if h == t}
     for relation in range(len(dataset.relations)):
         for side, direction in ((0, TAIL), (2, HEAD)):
             for anchor in asked_of(dataset, "type", relation, side):
@@ -35,8 +35,10 @@ def test_calibration_asks_for_each_held_out_split_alone(overlapping_run, overlap
                 facts = [(anchor, relation, o) if side == 0 else (o, relation, anchor) for o in range(30)]
                 rest = [o for o in range(30) if facts[o] not in train | valid and (relation in loops or o != anchor)]
                 best = sorted(rest, key=lambda o, scores=scores: -scores[o])[:20]
-                expected += sum(facts[o] in test for o in best)
-    assert found.quality["errors"]["observed"] == expected > 30
+                proposed += [facts[o] for o in best]
+    expected = len(set(proposed) & test)
+    assert found.quality["errors"]["observed"] == expected > 20
+    assert sum(bin["count"] for bin in found.quality["reliability"]) == len(set(proposed)) < len(proposed)
     curve = found.quality["precision_at"]
     assert all(row["recall"] == pytest.approx(row["precision"] * row["k"] / found.quality["held_out"]) for row in curve)
 
@@ -139,7 +141,8 @@ def test_calibration_is_kept_and_made_anew_when_something_changes(overlapping_ru
         (graph / "entities.jsonl").unlink()  # other types, other questions
         with pytest.raises(AssertionError, match="made anew"):
             calibration(trained, load_dataset(graph))
-    for damaged in ("{", "[]", '{"format": "mmrns-calibration-2"}', json.dumps(content | {"calibrator": {"knots": 1}})):
+    of_answers = json.dumps(content | {"format": "mmrns-calibration-2"})  # probabilities of answers, not of facts
+    for damaged in ("{", "[]", of_answers, json.dumps(content | {"calibrator": {"knots": 1}})):
         kept.write_text(damaged)
         assert calibration(trained, dataset) == first
         assert json.loads(kept.read_text()) == content

@@ -47,8 +47,9 @@ def vectors_of(trained):
 
 
 def names_in(path):
-    """id -> label of a .tsv file, a line a row."""
-    lines = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
+    """id -> label of a .tsv file, a line a row below the header, without which TensorBoard would drop the first row."""
+    header, *lines = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
+    assert header == "id\tlabel"
     return [tuple(line.split("\t")) for line in lines]
 
 

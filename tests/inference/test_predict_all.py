@@ -145,7 +145,8 @@ def test_one_relation_alone(run, capsys):
     assert re.fullmatch(
         r"\d+ questions asked; 7 new facts in \S+facts\.tsv\n"
         r"check against the \d+ facts of test: true are \d\.\d{3} of the first 10, .*\n"
-        r"answers of test: \d+ expected true and \d+ are, calibration error 0\.\d{4} \(calibration\.json\)\n",
+        r"of the facts proposed, \d+ are expected to be true and \d+ are, calibration error 0\.\d{4} "
+        r"\(calibration\.json\)\n",
         capsys.readouterr().out,
     )
 
@@ -183,6 +184,25 @@ def test_another_call_does_not_go_on_with_the_blocks_of_this_one(run, monkeypatc
         capsys.readouterr()
         assert main([*argv, *changed]) == 0
         assert (json.loads(capsys.readouterr().out)["resumed"] > 0) == (changed == ["-k", "3"])
+
+
+def test_a_second_call_does_not_write_into_the_file_of_one_that_is_at_work(run):
+    trained = load(run)
+    dataset, output = load_dataset(trained.config.dataset), run / "facts.parquet"
+    completion = Completion(trained, dataset, method="none", relation="r0")
+    answered, told = completion.facts, []
+
+    def while_another_call_starts(block):
+        with pytest.raises(UserError) as refused:
+            write_facts(Completion(trained, dataset, method="none", relation="r1"), output, 5)
+        told.append(str(refused.value))
+        return answered(block)
+
+    completion.facts = while_another_call_starts
+    write_facts(completion, output, 5)
+    assert {relation for _, relation, _ in read_back(output)} == {"r0"}
+    assert told[0] == f"--output {output}: another call is writing it; wait for it to end, or give another file"
+    assert not list(run.glob(".facts*"))
 
 
 def test_a_damaged_block_is_named(run, monkeypatch, capfd):

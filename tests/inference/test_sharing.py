@@ -14,6 +14,7 @@ from mmrns.cli import main
 from mmrns.errors import UserError
 from tests.inference.fake_hub import FakeHub
 from tests.inference.runs import untrained_run, write_graph
+from tests.tiny import train_command
 
 QUESTION = {"head": "e07", "relation": "r2", "k": 20}
 
@@ -106,6 +107,12 @@ def test_without_a_token_a_push_is_refused(hub, run, monkeypatch, capfd):
     assert hub.repositories == {}
 
 
+def test_without_a_network_a_push_is_refused(hub, run, capfd):
+    hub.close()
+    assert main(["push", str(run), "someone/model"]) == 2
+    assert re.fullmatch(r"mmrns push: someone/model: not pushed \(.*connection.*\n", capfd.readouterr().err)
+
+
 def test_a_folder_of_the_owners_name_means_a_folder(hub, tmp_path):
     (tmp_path / "checkpoints").mkdir()
     with pytest.raises(UserError, match=r"^checkpoints/gone: not a run folder \(no config\.yaml\)"):
@@ -158,12 +165,29 @@ def test_the_code_on_the_card_runs(run, tmp_path, capsys):
     assert capsys.readouterr().out.count("\n") == 5
 
 
+def test_the_card_says_what_was_ranked_and_that_the_last_checkpoint_was_taken(tiny_graph, tmp_path):
+    options = {"selection": "last", "eval_queries": 5, "steps": 2}
+    assert main(train_command(tiny_graph, tmp_path / "run", **options)) == 0
+    body = str(load(tmp_path / "run").generate_model_card())
+    assert "the checkpoint was selected as the last one." in body
+    assert "Ranked were 5 of the 30 triples of valid and 5 of the 30 triples of test, drawn at random with" in body
+
+
 def test_a_run_that_has_not_ended_has_a_card_without_results(run):
     (run / "metrics.json").unlink()
     (run / "environment.json").unlink()
     matter, body = front_matter(str(load(run).generate_model_card()))
     assert "model-index" not in matter
     assert "had not ended when this card was written" in body
+
+
+def test_the_licence_of_the_data_comes_back_from_the_hub(hub, run, tmp_path):
+    (run / "DATA-LICENSE").write_text("Share alike.")
+    assert main(["push", str(run), "someone/licensed"]) == 0
+    assert hub.repositories["someone/licensed"]["DATA-LICENSE"] == b"Share alike."
+    shutil.rmtree(run)
+    load("someone/licensed").save_pretrained(tmp_path / "again")
+    assert (tmp_path / "again" / "DATA-LICENSE").read_text() == "Share alike."
 
 
 def test_the_licence_of_the_data_travels(tmp_path):

@@ -51,7 +51,7 @@ def test_kvsall_is_the_binary_cross_entropy_of_every_entity(smoothing):
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 @pytest.mark.parametrize("precision", [torch.bfloat16, torch.float16])
 def test_a_well_fitted_answer_in_half_precision_has_the_gradient_it_lacks(loss, smoothing, precision):
-    """Its probability is within a rounding of 1, so a difference of rounded numbers would be nothing, or all rounding."""
+    """Its probability is within a rounding of 1: what is taken from it after rounding leaves nothing, or rounding."""
     scores = case()[0].detach()
     position = torch.randperm(len(scores), generator=torch.Generator().manual_seed(0))  # rows in any order
     answers = 3 * position % ENTITIES

@@ -15,7 +15,7 @@ from mmrns.report.estimates import LEAST_FOR_INTERVAL, Estimate, estimates, hits
 from mmrns.report.examples import best_queries, query_examples, worst_queries
 from mmrns.report.finished_run import read_run
 from mmrns.report.sampler_evidence import measure_hardness, measure_relation_effect
-from mmrns.report.svg import INK, SERIES, inline_svg
+from mmrns.report.svg import INK, SERIES, inline_svg, plain
 from tests.report.conftest import HOSTILE
 
 PARTS = {
@@ -130,6 +130,12 @@ def test_best_and_worst_queries(run, explainer):
             # The ranking shown is the one that the rank counts: filtered.
             assert asked.index(True) + 1 == example.rank if example.rank <= 3 else not any(asked)
             assert all(answer.known is None or answer.asked for answer in example.ranking)
+
+
+def test_a_label_with_what_no_xml_holds_is_drawn_without_it():
+    label = "a\x00b\ud800c\ufffed\uffffe"
+    drawn = line_chart("odd", "t", {plain(label): ([1, 2], [0.1, 0.2]), "other": ([1, 2], [0.2, 0.1])}, "x").svg
+    assert "abcde" in "".join(ET.fromstring(str(drawn)).itertext())
 
 
 def test_drawings_take_the_page_s_colours_and_share_no_ids():

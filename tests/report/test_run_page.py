@@ -10,6 +10,8 @@ import pytest
 from PIL import Image
 
 from mmrns.cli import main
+from mmrns.report.comparison import compare
+from mmrns.report.comparison_page import comparison_page
 from mmrns.report.finished_run import read_run
 from mmrns.report.run_page import run_page
 from mmrns.report.run_report import read_analysis, run_report
@@ -178,6 +180,15 @@ def test_a_run_with_uniform_negatives(other_seeds):
     assert report.hardness is None and report.relation_effect is None and report.negatives == []
     page = run_page(report, pictured, other_seeds[0])
     assert "The uniform sampler does not choose by likeness" in page and "False negatives" in page
+
+
+def test_a_sample_that_was_ranked_is_named(tiny_graph, tmp_path):
+    folder = tmp_path / "run"
+    assert main(train_command(tiny_graph, folder, eval_queries=12, steps=2)) == 0
+    said = "Ranked were 12 of the 30 triples of valid and 12 of the 30 triples of test, drawn at random with seed 0."
+    report, pictured = run_report(folder)
+    assert said in run_page(report, pictured, folder)
+    assert said in comparison_page(compare([folder]), [folder])
 
 
 def write_analysis(run, **changed):
