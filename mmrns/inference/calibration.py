@@ -126,19 +126,7 @@ def _calibrate(
     valid, test = (Candidates.joined(parts.pop(split)) for split in ("valid", "test"))
     true = valid.true_in(dataset.answers("valid"))
     calibrator = Calibrator.fit(valid, true, relations, temperature, method)
-    log_odds = calibrator.log_odds(valid)
-    once = valid.each_fact_once(log_odds)
-    probability = calibrator.probability(log_odds[once])
-    thresholds = {
-        str(target): dict(
-            zip(
-                dataset.relations.ids,
-                threshold_by_relation(probability, true[once], valid.relation[once], relations, target),
-                strict=True,
-            )
-        )
-        for target in PRECISIONS
-    }
+    thresholds = _thresholds(calibrator, valid, true, dataset.relations.ids)
     held_out = len(_unknown(dataset.test, known["test"]))
     quality = _quality(calibrator, test, test.true_in(dataset.answers("test")), held_out)
     return Calibration(calibrator, thresholds, quality, made_from)
@@ -157,6 +145,17 @@ def _unknown(triples: NDArray[np.int64], known: AnswerIndex) -> NDArray[np.int64
     distinct = torch.from_numpy(np.unique(triples, axis=0))
     queries = Queries.of(distinct, TAIL)
     return distinct[~known.contains(known.rows(queries), queries.answer[:, None])[:, 0]].numpy()
+
+
+def _thresholds(
+    calibrator: Calibrator, valid: Candidates, true: NDArray[np.bool_], relations: list[str]
+) -> dict[str, dict[str, float | None]]:
+    """Precision -> for each relation (by id) the least probability that reaches it, over facts that count once."""
+    log_odds = calibrator.log_odds(valid)
+    once = valid.each_fact_once(log_odds)
+    probability, true, relation = calibrator.probability(log_odds[once]), true[once], valid.relation[once]
+    found = {str(p): threshold_by_relation(probability, true, relation, len(relations), p) for p in PRECISIONS}
+    return {precision: dict(zip(relations, least, strict=True)) for precision, least in found.items()}
 
 
 def _quality(calibrator: Calibrator, test: Candidates, true: NDArray[np.bool_], held_out: int) -> dict[str, Any]:

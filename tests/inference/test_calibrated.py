@@ -43,6 +43,25 @@ def test_calibration_asks_for_each_held_out_split_alone(overlapping_run, overlap
     assert all(row["recall"] == pytest.approx(row["precision"] * row["k"] / found.quality["held_out"]) for row in curve)
 
 
+def test_thresholds_reach_their_precision_with_facts_that_count_once():
+    """True facts are proposed by both of their questions far more often than false ones."""
+    rng = np.random.default_rng(0)
+    true = rng.random(6000) < 0.1
+    tails, heads = np.arange(6000), np.flatnonzero(rng.random(6000) < np.where(true, 0.8, 0.1))
+    facts = np.concatenate([tails, heads])
+    direction = np.repeat([TAIL, HEAD], [len(tails), len(heads)])
+    share, zeros = rng.normal(2.0 * true[facts], 1.0), np.zeros(len(facts), dtype=np.int64)
+    proposed = Candidates(facts, zeros, facts, direction, share, share, zeros, zeros)
+    calibrator = Calibrator.fit(proposed, true[facts], 1, 1.0)
+    probability = np.zeros(6000)
+    np.maximum.at(probability, facts, calibrator.probability(calibrator.log_odds(proposed)))
+    thresholds = calibration_module._thresholds(calibrator, proposed, true[facts], ["r0"])
+    assert set(thresholds) == {str(precision) for precision in PRECISIONS}
+    for precision in PRECISIONS[2:7]:
+        least = thresholds[str(precision)]["r0"]
+        assert true[probability >= least].mean() >= precision > true[probability >= least - 0.1].mean()
+
+
 def test_a_slice_held_out_of_train_calibrates_where_valid_is_broken(overlapping, tmp_path):
     """The valid.txt that the slice stands in for is known, but for what is in the slice itself or in test."""
     trained = load(untrained_run(tmp_path / "run", overlapping / "graph", validation="held-out", held_out=0.2))
@@ -141,7 +160,8 @@ def test_calibration_is_kept_and_made_anew_when_something_changes(overlapping_ru
         (graph / "entities.jsonl").unlink()  # other types, other questions
         with pytest.raises(AssertionError, match="made anew"):
             calibration(trained, load_dataset(graph))
-    of_answers = json.dumps(content | {"format": "mmrns-calibration-2"})  # probabilities of answers, not of facts
+    # Of an older format: probabilities of answers, not of facts.
+    of_answers = json.dumps(content | {"format": "mmrns-calibration-2", "quality": {}})
     for damaged in ("{", "[]", of_answers, json.dumps(content | {"calibrator": {"knots": 1}})):
         kept.write_text(damaged)
         assert calibration(trained, dataset) == first
