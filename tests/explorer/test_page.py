@@ -10,7 +10,7 @@ from tests.explorer.conftest import MARKUP
 
 def wait_for(page, part, text):
     page.wait_for_function(
-        "([part, text]) => document.querySelector(part)?.innerText.includes(text)", arg=[part, text], timeout=15_000
+        "([part, text]) => document.querySelector(part)?.innerText.includes(text)", arg=[part, text], timeout=60_000
     )
 
 
