@@ -1,8 +1,10 @@
 """Several processes that do one job together: which of them this is, its share, and what is known to all."""
 
+import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
 import torch
@@ -10,6 +12,7 @@ from accelerate import PartialState
 from torch import Tensor
 
 from mmrns.errors import UserError
+from mmrns.files import claimed, lock_file
 
 T = TypeVar("T")
 
@@ -52,6 +55,31 @@ class Processes:
     def wait(self) -> None:
         """Together: go on when all have come here."""
         self.any(False)  # of an empty tensor no sum is taken, and nobody waits
+
+    @contextlib.contextmanager
+    def hold(self, path: Path, refusal: str, optional: bool = False) -> Iterator[None]:
+        """Together: keep other jobs off a file or folder, by a lock beside it that the main process holds.
+
+        Args:
+            refusal: what is said when another job has it.
+            optional: go on without a lock where none can be written.
+
+        Raises:
+            UserError: another job has it, or, unless `optional`, no lock can be written.
+        """
+        with contextlib.ExitStack() as lock:
+            free = True
+            if self.main:
+                with contextlib.suppress(*([UserError] if optional else [])):
+                    free = lock.enter_context(claimed(path))
+            if self.any(not free)[0]:
+                raise UserError(refusal)
+            try:
+                yield
+            finally:
+                if self.main:
+                    with contextlib.suppress(OSError):  # what stays is an empty file
+                        lock_file(path).unlink()
 
 
 ALONE = Processes()

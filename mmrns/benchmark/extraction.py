@@ -12,13 +12,13 @@ import torch
 from mmrns.benchmark.alternation import Phases, Side, clock
 from mmrns.benchmark.comparison import Comparison
 from mmrns.features.decoding import PictureError, read_picture
-from mmrns.features.extract import encoding_device
 from mmrns.features.images import ImageEncoder
 from mmrns.features.options import ExtractOptions
 from mmrns.features.spans import spans
 from mmrns.features.texts import TextEncoder
 from mmrns.graph.dataset import Dataset, load_dataset
 from mmrns.graph.vocabulary import Vocabulary
+from mmrns.processes import device_of
 
 _PLAIN_TEXTS = 32  # what sentence-transformers encodes at once where nothing is said
 _TOLERANCE = 0.02  # of features that are stored in half precision, against the largest of them
@@ -100,7 +100,7 @@ class Pictures(Extraction):
 
     def encoder(self) -> ImageEncoder:
         """timm's model."""
-        return ImageEncoder(self.load(), self.options, encoding_device(self.options.device))
+        return ImageEncoder(self.load(), self.options, device_of(self.options.device))
 
     @staticmethod
     def network(encoder: ImageEncoder) -> tuple[torch.nn.Module, str]:
@@ -139,7 +139,7 @@ class Texts(Extraction):
 
     def encoder(self) -> TextEncoder:
         """The sentence-transformers model."""
-        return TextEncoder(self.load(), self.options, encoding_device(self.options.device))
+        return TextEncoder(self.load(), self.options, device_of(self.options.device))
 
     @staticmethod
     def network(encoder: TextEncoder) -> tuple[torch.nn.Module, str]:

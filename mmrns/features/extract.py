@@ -1,6 +1,5 @@
 """From pictures and texts to features.safetensors and features.json."""
 
-import contextlib
 import hashlib
 import json
 import shutil
@@ -20,10 +19,10 @@ from mmrns.features.partial import PARTIAL_FOLDER, PartialTokens, partial_folder
 from mmrns.features.pooling import TokenPca
 from mmrns.features.spans import Encoded, Span, spans
 from mmrns.features.store import FEATURES_FILE, FORMAT, MANIFEST_FILE, FeatureStore
-from mmrns.files import claimed, lock_file, read_json
+from mmrns.files import read_json
 from mmrns.graph.dataset import Dataset
 from mmrns.memory import tuned_process
-from mmrns.processes import Processes, launched
+from mmrns.processes import Processes, check_device, device_of, launched
 
 # Options that change how fast the work is done or where it goes, not what comes out beyond rounding; where texts are
 # from, since the texts themselves are part of the fingerprint; and the precision, which `source` names unless single.
@@ -80,12 +79,14 @@ def extract(dataset: Dataset, options: ExtractOptions | None = None, progress: b
     together = launched(options.device)
     if options.threads:
         torch.set_num_threads(options.threads)
-    encoders = _encoders(dataset, options, encoding_device(options.device))
+    check_device(options.device)
+    encoders = _encoders(dataset, options, device_of(options.device))
     fingerprint = _fingerprint(dataset, options, encoders)
     finished = None if options.overwrite else _finished(dataset, folder, fingerprint)
     if together.any(finished is not None)[0]:  # all have looked before the first writes
         return finished or folder / FEATURES_FILE
-    with _alone(folder / PARTIAL_FOLDER, together):
+    busy = f"{folder}: another extraction is at work there; wait for it to end, or give another --output"
+    with together.hold(folder / PARTIAL_FOLDER, busy):
         if together.main:
             partial_folder(folder, fingerprint)
         together.wait()
@@ -106,22 +107,6 @@ def extract(dataset: Dataset, options: ExtractOptions | None = None, progress: b
         if together.any(failure is not None)[0]:  # the others wait until it is written, and end if it cannot be
             raise failure or UserError(f"{folder}: process 0 could not write the features; it says why")
     return folder / FEATURES_FILE
-
-
-@contextlib.contextmanager
-def _alone(place: Path, together: Processes) -> Iterator[None]:
-    """Together: keep others off the work in progress, by a lock that the main process holds; UserError if it cannot."""
-    with claimed(place) if together.main else contextlib.nullcontext(True) as free:
-        if together.any(not free)[0]:
-            raise UserError(
-                f"{place.parent}: another extraction is at work there; wait for it to end, or give another --output"
-            )
-        try:
-            yield
-        finally:
-            if together.main:
-                with contextlib.suppress(OSError):  # what stays is an empty file
-                    lock_file(place).unlink()
 
 
 def _write(
@@ -165,14 +150,6 @@ def _nothing_usable(dataset: Dataset, faults: list[dict[str, str]]) -> str:
     return (
         f"{dataset.folder}: none of its pictures can be used ({first}); see that the paths in entities.jsonl are right"
     )
-
-
-def encoding_device(wanted: str) -> torch.device:
-    """The device that --device means. UserError: it is not there."""
-    available = torch.cuda.is_available()
-    if wanted == "cuda" and not available:
-        raise UserError("--device cuda: torch sees no CUDA device; give --device cpu")
-    return torch.device("cuda" if available and wanted != "cpu" else "cpu")
 
 
 def _encoders(dataset: Dataset, options: ExtractOptions, device: torch.device) -> dict[str, Encoder]:

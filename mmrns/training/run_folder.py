@@ -7,7 +7,6 @@ import platform
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from mmrns.config import Config
 from mmrns.config_io import dump_config, load_config
 from mmrns.encoders.base import INPUT
 from mmrns.errors import UserError
-from mmrns.files import atomic_path, claimed, is_partial, lock_file, read_json, read_object, write_json, write_text
+from mmrns.files import atomic_path, is_partial, lock_file, read_json, read_object, write_json, write_text
 from mmrns.graph import Dataset, Vocabulary
 from mmrns.processes import Processes
 
@@ -69,28 +68,17 @@ class RunFolder:
             resume = f"continue it with --resume {self.path}, or " if resumable else ""
             raise UserError(f"--output {self.path}: already holds something; {resume}choose another folder")
 
-    @contextlib.contextmanager
-    def held(self, together: Processes) -> Iterator[None]:
-        """Together: keep other trainings off the folder, by a lock in it that the main process holds.
+    def held(self, together: Processes) -> contextlib.AbstractContextManager[None]:
+        """Together: keep other trainings off the folder, by a lock in it; without one where none can be written.
 
-        It is not the lock beside the folder, which whoever starts or schedules the training may hold meanwhile.
+        It is not the lock beside the folder, which whoever starts or schedules the training may hold meanwhile. Where
+        no lock can be written, neither can a run, and one that has ended is read all the same.
 
         Raises:
             UserError: another training is at work in the folder.
         """
-        with contextlib.ExitStack() as lock:
-            free = True
-            if together.main:
-                with contextlib.suppress(UserError):  # where no lock can be written, neither can a run
-                    free = lock.enter_context(claimed(self.config_file))
-            if together.any(not free)[0]:
-                raise UserError(f"{self.path}: another process trains this run; wait for it to end, or stop it")
-            try:
-                yield
-            finally:
-                if together.main:
-                    with contextlib.suppress(OSError):  # what stays is an empty file
-                        lock_file(self.config_file).unlink()
+        busy = f"{self.path}: another process trains this run; wait for it to end, or stop it"
+        return together.hold(self.config_file, busy, optional=True)
 
     def describe(
         self, config: Config, entities: Vocabulary, relations: Vocabulary, features_sha256: str, anew: bool

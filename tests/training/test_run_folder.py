@@ -19,7 +19,6 @@ from mmrns.errors import UserError
 from mmrns.negatives.base import SamplerContext, build_sampler
 from mmrns.processes import ALONE
 from mmrns.scoring import build_model
-from mmrns.training import run_folder
 from mmrns.training.batches import total_steps
 from mmrns.training.optimizer import build_optimizer, build_schedule
 from mmrns.training.run_folder import RunFolder
@@ -270,6 +269,6 @@ def test_trainings_without_any_lock_are_not_kept_away(tmp_path, monkeypatch):
     def refused(path):
         raise UserError("cannot be written")
 
-    monkeypatch.setattr(run_folder, "claimed", refused)
+    monkeypatch.setattr("mmrns.processes.claimed", refused)
     with run.held(ALONE), run.held(ALONE):
         assert run.begun() is False
