@@ -11,7 +11,9 @@ from mmrns.errors import UserError
 # The compiled parser, where PyYAML has it, reads the hundreds of files behind a grid's table in a tenth of the time.
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 EXTENDS, PUBLISHED = "extends", "published"
-_BESIDE = Path(__file__).resolve().parents[1] / "configs/presets"
+_PACKAGE = Path(__file__).resolve().parent
+# The configurations that come with mmrns: a wheel has them in the package, a checkout beside it.
+CONFIGS = (_PACKAGE if (_PACKAGE / "configs").is_dir() else _PACKAGE.parent) / "configs"
 
 
 @dataclass(frozen=True)
@@ -30,8 +32,8 @@ class ConfigFile:
 
 
 def preset_file(name: str) -> Path:
-    """The file of a preset: configs/presets/NAME.yaml here or beside the package; UserError lists those there are."""
-    folders = [Path("configs/presets"), _BESIDE]
+    """The file of a preset: configs/presets/NAME.yaml here or that of mmrns; UserError lists those there are."""
+    folders = [Path("configs/presets"), CONFIGS / "presets"]
     found = {path.stem: path for folder in reversed(folders) for path in sorted(folder.glob("*.yaml"))}
     if name not in found:
         raise UserError(f"--preset {name}: unknown; choose one of {', '.join(sorted(found))}, or give --config FILE")

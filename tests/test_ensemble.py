@@ -15,6 +15,7 @@ from mmrns.cli import main
 from mmrns.config_io import dump_config
 from mmrns.experiments.grid import load_grid
 from mmrns.features import FeatureStore
+from mmrns.files import claimed
 from mmrns.graph.answers import HEAD, TAIL
 from mmrns.inference import load, load_answerer
 from mmrns.scoring import Ensemble, FeatureSimilarity
@@ -50,6 +51,13 @@ def refuse(capsys, output, *arguments):
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1, lines
     return lines[0]
+
+
+def test_one_process_at_a_time_ranks_into_a_folder(runs, tmp_path, capsys):
+    output = tmp_path / "both"
+    with claimed(output / "config.yaml"):
+        assert "both: another process is at work on this run" in refuse(capsys, output, *runs)
+    assert ensemble(output, *runs) == 0
 
 
 @pytest.mark.parametrize("direction", [HEAD, TAIL])

@@ -9,11 +9,9 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mmrns.config import Config, flag
-from mmrns.config_file import read_config_file, read_mapping, read_preset
+from mmrns.config_file import CONFIGS, read_config_file, read_mapping, read_preset
 from mmrns.config_io import load_config
 from mmrns.errors import UserError
-
-PROJECT = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True)
@@ -127,12 +125,12 @@ class Grid:
 
 
 def find_grid(name: str) -> Path:
-    """A grid's file: `name` itself if it is one, else configs/grids/name.yaml here or beside the package."""
-    places = [Path(name), Path("configs/grids") / f"{name}.yaml", PROJECT / "configs/grids" / f"{name}.yaml"]
+    """A grid's file: `name` itself if it is one, else configs/grids/name.yaml here or that of mmrns."""
+    places = [Path(name), Path("configs/grids") / f"{name}.yaml", CONFIGS / "grids" / f"{name}.yaml"]
     for place in places:
         if place.is_file():
             return place
-    known = sorted(path.stem for path in (PROJECT / "configs/grids").glob("*.yaml"))
+    known = sorted(path.stem for path in (CONFIGS / "grids").glob("*.yaml"))
     raise UserError(f"{name}: no such grid; give one of {', '.join(known)} or a YAML file of your own")
 
 
@@ -295,7 +293,7 @@ def as_text(value: Any) -> str:
 
 def shown(path: Path) -> Path:
     """A path as people write it: relative to the current folder or the project where it lies in one of them."""
-    for root in (Path.cwd(), PROJECT):
+    for root in (Path.cwd(), CONFIGS.parent):
         if path.resolve().is_relative_to(root):
             return path.resolve().relative_to(root)
     return path

@@ -118,31 +118,32 @@ def evaluate_ensemble(
     device = device_of(config.device)
     features = open_features(dataset, config, device)
     ensemble = _as_one(folder, members, weights, features, alike)
-    if together.main:
-        folder.claim(config, resumable=False)
-    together.wait()
-    parts = rank_splits(
-        ("valid", "test"), folder, ensemble.model.to(device), dataset, features, config, device, together
-    )
-    if not together.main:
-        return {}
-    described = [
-        {"run": os.path.relpath(member.run.path.resolve(), folder.path.resolve()), "weight": weight}
-        for member, weight in zip(members, weights, strict=True)
-    ]
-    of_features = {"features_sha256": features.sha256} if features and alike else {}
-    metrics = courses[0] | {
-        "members": described,
-        "feature_similarity": alike,
-        **of_features,
-        "steps": sum(course["steps"] for course in courses),
-        "train_seconds": sum(course["train_seconds"] for course in courses),
-        **parts,
-        "peak_memory_mb": peak_memory_mb(),
-    }
-    write_json(folder.environment_file, environment())
-    write_json(folder.metrics_file, metrics)
-    return metrics
+    with folder.held(together):
+        if together.main:
+            folder.claim(config, resumable=False)
+        together.wait()
+        parts = rank_splits(
+            ("valid", "test"), folder, ensemble.model.to(device), dataset, features, config, device, together
+        )
+        if not together.main:
+            return {}
+        described = [
+            {"run": os.path.relpath(member.run.path.resolve(), folder.path.resolve()), "weight": weight}
+            for member, weight in zip(members, weights, strict=True)
+        ]
+        of_features = {"features_sha256": features.sha256} if features and alike else {}
+        metrics = courses[0] | {
+            "members": described,
+            "feature_similarity": alike,
+            **of_features,
+            "steps": sum(course["steps"] for course in courses),
+            "train_seconds": sum(course["train_seconds"] for course in courses),
+            **parts,
+            "peak_memory_mb": peak_memory_mb(),
+        }
+        write_json(folder.environment_file, environment())
+        write_json(folder.metrics_file, metrics)
+        return metrics
 
 
 def _as_one(

@@ -69,15 +69,15 @@ class RunFolder:
             raise UserError(f"--output {self.path}: already holds something; {resume}choose another folder")
 
     def held(self, together: Processes) -> contextlib.AbstractContextManager[None]:
-        """Together: keep other trainings off the folder, by a lock in it; without one where none can be written.
+        """Together: keep other jobs off the folder, by a lock in it; without one where none can be written.
 
         It is not the lock beside the folder, which whoever starts or schedules the training may hold meanwhile. Where
         no lock can be written, neither can a run, and one that has ended is read all the same.
 
         Raises:
-            UserError: another training is at work in the folder.
+            UserError: another job is at work in the folder.
         """
-        busy = f"{self.path}: another process trains this run; wait for it to end, or stop it"
+        busy = f"{self.path}: another process is at work on this run; wait for it to end, or stop it"
         return together.hold(self.config_file, busy, optional=True)
 
     def describe(

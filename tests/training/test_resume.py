@@ -269,7 +269,7 @@ def test_one_process_at_a_time_trains_a_run(whole, tiny_graph, tmp_path, capsys)
         pass
     capsys.readouterr()
     assert main(["train", "--resume", str(run)]) == 2
-    assert f"{run}: another process trains this run; wait for it to end, or stop it" in capsys.readouterr().err
+    assert f"{run}: another process is at work on this run; wait for it to end, or stop it" in capsys.readouterr().err
     assert stopped.statuses([(first, reports)]) == [0], (tmp_path / "err").read_text()
     assert_same_outcome(run, whole["uniform"])
 
@@ -278,7 +278,7 @@ def test_a_run_that_ended_keeps_its_metrics_while_another_process_holds_it(whole
     run = shutil.copytree(whole["uniform"], tmp_path / "run")
     with claimed(run / "config.yaml"):
         assert main(["train", "--resume", str(run), "--steps", "40"]) == 2
-    assert "another process trains this run" in capsys.readouterr().err
+    assert "another process is at work on this run" in capsys.readouterr().err
     assert load_config({}, run / "config.yaml").steps == loaded_metrics(run)["steps"] == 30
 
 
