@@ -4,6 +4,7 @@ import contextlib
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,6 +16,10 @@ from mmrns.errors import UserError
 from mmrns.files import claimed, lock_file
 
 T = TypeVar("T")
+
+WAIT_FOR_OTHERS = timedelta(days=2)
+"""How long a process waits for the others of its job. torch gives up after 10 or 30 minutes, and one may write or rank
+alone for longer."""
 
 
 @dataclass(frozen=True)
@@ -109,5 +114,5 @@ def launched(device: str) -> Processes:
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return ALONE
-    state = PartialState(cpu=on_cpu(device))
+    state = PartialState(cpu=on_cpu(device), timeout=WAIT_FOR_OTHERS)
     return Processes(state.num_processes, state.process_index)

@@ -14,6 +14,7 @@ from mmrns.benchmark.comparison import Comparison
 from mmrns.features.decoding import PictureError, read_picture
 from mmrns.features.images import ImageEncoder
 from mmrns.features.options import ExtractOptions
+from mmrns.features.precision import autocast
 from mmrns.features.spans import spans
 from mmrns.features.texts import TextEncoder
 from mmrns.graph.dataset import Dataset, load_dataset
@@ -161,7 +162,8 @@ class PlainTexts(Texts):
         given = [(row, at, text) for row, texts in enumerate(encoder.texts) for at, text in enumerate(texts)]
         for start in range(0, len(given), _PLAIN_TEXTS):
             batch = given[start : start + _PLAIN_TEXTS]
-            vectors = encoder.model.encode([text for _, _, text in batch], show_progress_bar=False)
+            with autocast(encoder.device, encoder.precision):
+                vectors = encoder.model.encode([text for _, _, text in batch], show_progress_bar=False)
             for (row, at, _), vector in zip(batch, vectors, strict=True):
                 features[row, at] = vector
         return features

@@ -97,6 +97,7 @@ def _complete(arguments: argparse.Namespace) -> None:
     from mmrns.inference import load_answerer
     from mmrns.inference.completion import Completion
     from mmrns.inference.facts_file import check_output, write_facts
+    from mmrns.processes import device_of
 
     trained = load_answerer(arguments.run_folder)
     if arguments.output is None and not arguments.run_folder.is_dir():
@@ -104,6 +105,7 @@ def _complete(arguments: argparse.Namespace) -> None:
     output = arguments.output or arguments.run_folder / "predictions.parquet"
     top = 1000 if arguments.top is None else arguments.top
     check_output(output, top)
+    trained.model.to(device_of(trained.config.device))
     completion = Completion(
         trained,
         dataset_of(trained.config),

@@ -23,7 +23,7 @@ _VALUE_TYPES = {"F16": np.float16, "F32": np.float32}
 _MASK_TYPES = {"BOOL": np.bool_, "U8": np.uint8}
 
 
-def advise(array: np.ndarray, advice: str) -> None:
+def advise(array: np.ndarray | Tensor, advice: str) -> None:
     """Tell the system how a memory map will be read ("RANDOM", "NORMAL"), or that it may let its pages go ("DONTNEED").
 
     Pages that were let go come back from the system's cache, or the disk, when they are read again. Does nothing for
@@ -68,9 +68,15 @@ class Tokens:
 
     def arrays(self) -> tuple[np.ndarray, np.ndarray]:
         """Values and mask as arrays on the CPU (maps stay maps)."""
-        values, mask = self.values, self.mask
-        on_cpu = values.numpy(force=True) if isinstance(values, Tensor) else values
-        return on_cpu, mask.numpy(force=True) if isinstance(mask, Tensor) else mask
+        return _array(self.values), self.mask_array()
+
+    def mask_array(self) -> np.ndarray:
+        """The mask alone."""
+        return _array(self.mask)
+
+
+def _array(stored: np.ndarray | Tensor) -> np.ndarray:
+    return stored.numpy(force=True) if isinstance(stored, Tensor) else stored
 
 
 def map_tokens(path: Path, entities: int, vocabulary_sha256: str, again: str) -> dict[str, Tokens]:

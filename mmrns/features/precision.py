@@ -1,5 +1,8 @@
 """The precision that encoders work in."""
 
+import contextlib
+from collections.abc import Iterator
+
 import torch
 
 from mmrns.features.options import ExtractOptions
@@ -19,6 +22,16 @@ def precision(options: ExtractOptions, device: torch.device) -> torch.dtype | No
     return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
 
 
-def autocast(device: torch.device, dtype: torch.dtype | None) -> torch.autocast:
-    """Lets torch choose operations that are done in `dtype`; None: none."""
-    return torch.autocast(device.type, dtype or torch.bfloat16, enabled=dtype is not None)
+@contextlib.contextmanager
+def autocast(device: torch.device, dtype: torch.dtype | None) -> Iterator[None]:
+    """Let torch choose operations that are done in `dtype`; None: none, and all is in single precision.
+
+    By torch's default a GPU rounds what convolutions multiply to TF32, 10 bits of mantissa; not so with None.
+    """
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = before and dtype is not None
+    try:
+        with torch.autocast(device.type, dtype or torch.bfloat16, enabled=dtype is not None):
+            yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before

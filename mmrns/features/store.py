@@ -171,7 +171,7 @@ class FeatureStore:
 
     @cached_property
     def _presence(self) -> dict[str, Tensor]:
-        masks = {name: found.arrays()[1] for name, found in self._tokens.items()}
+        masks = {name: found.mask_array() for name, found in self._tokens.items()}
         return {name: torch.from_numpy(np.asarray(mask.any(axis=1))) for name, mask in masks.items()}
 
     def gather(self, modality: str, rows: Tensor, widen: bool = True) -> tuple[Tensor, Tensor]:
@@ -200,19 +200,19 @@ class FeatureStore:
         self._mapped += more
         if max(self._mapped, mapped_bytes() - self._elsewhere) > _MOST_MAPPED:
             for found in self._tokens.values():
-                for array in found.arrays():
-                    advise(array, "DONTNEED")
+                for stored in (found.values, found.mask):
+                    advise(stored, "DONTNEED")
             self._mapped, self._elsewhere = 0, mapped_bytes()
 
     def mean_tokens(self, modality: str) -> Tensor:
         """Mean of each entity's present tokens: (E, width) float32 on the CPU, zero where it has none."""
         total = len(self.presence(modality))
         blocks = []
-        advise(self._tokens[modality].arrays()[0], "NORMAL")
+        advise(self._tokens[modality].values, "NORMAL")
         for start in range(0, total, _ROWS_AT_ONCE):
             values, mask = self.gather(modality, torch.arange(start, min(start + _ROWS_AT_ONCE, total)))
             blocks.append((values * mask[..., None]).sum(1) / mask.sum(1, keepdim=True).clamp_min(1))
-        advise(self._tokens[modality].arrays()[0], "RANDOM")
+        advise(self._tokens[modality].values, "RANDOM")
         return torch.cat(blocks)
 
     def resident(self, device: torch.device, limit_mb: int) -> "FeatureStore":

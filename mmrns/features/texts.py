@@ -82,6 +82,7 @@ class TextEncoder:
 
     Attributes:
         model: what encodes.
+        device, precision: where, and in which type as `autocast` takes it.
         texts: of each entity.
         tokens, width: of what `encode` gives.
         source: manifest fields.
@@ -101,10 +102,10 @@ class TextEncoder:
             self._fill_from_names(dataset.entities.ids)
         self.total = sum(map(len, self.texts))
         self.model, source = _load(options.text_encoder, device)
-        self._device, self._precision = device, precision(options, device)
+        self.device, self.precision = device, precision(options, device)
         self._batch_tokens = options.text_batch_tokens or DEFAULT_TEXT_TOKENS[device.type]
-        if self._precision is not None:
-            source["precision"] = str(self._precision).removeprefix("torch.")
+        if self.precision is not None:
+            source["precision"] = str(self.precision).removeprefix("torch.")
         # Labels and names alone are one text each: then no more tokens are kept that every entity lacks.
         self.tokens = options.text_tokens if any(record.get("texts") for record in records) else 1
         self.width = int(self._vectors(["x"])[0].shape[1])
@@ -154,7 +155,7 @@ class TextEncoder:
         lengths, read = self._lengths(distinct)
         found = None
         for batch in batches_by_length(read, self._batch_tokens, self._options.text_batch_size):
-            with autocast(self._device, self._precision):
+            with autocast(self.device, self.precision):
                 some = self.model.encode([distinct[at] for at in batch], batch_size=len(batch), show_progress_bar=False)
             if found is None:
                 found = np.zeros((len(distinct), some.shape[1]), dtype=np.float32)

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -78,13 +79,18 @@ class Answerer(ABC):
         anchor = torch.tensor([self.entities.find(str(name), flag)])
         relation_row = torch.tensor([self.relations.find(relation, "--relation")])
         with torch.inference_mode():
-            scores = self.model.score_all(anchor, relation_row, direction)[0]
+            scores = self.model.score_all(anchor.to(self.device), relation_row.to(self.device), direction)[0]
         best = scores.topk(min(k, len(scores)))
         known = self._known(dataset, Queries(anchor, relation_row, anchor, direction)) if dataset else {}
         return [
             Prediction(rank, self.entities.ids[row], self.entities.labels[row], score, known.get(row))
             for rank, (score, row) in enumerate(zip(best.values.tolist(), best.indices.tolist(), strict=True), start=1)
         ]
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is, and questions are asked; `model.to` moves it."""
+        return next(chain(self.model.parameters(), self.model.buffers())).device
 
     def check_fits(self, dataset: Dataset) -> None:
         """Raise UserError when the dataset's rows are not those that were trained on."""

@@ -111,14 +111,13 @@ def _calibrate(
     relations = len(dataset.relations)
     known = {"valid": _known_without(dataset, "valid"), "test": _known_without(dataset, "test")}
     temperature = _temperature(trained, _unknown(dataset.valid, known["valid"]), known["valid"])
-    loops = loops_allowed(dataset)
+    loops, indexes = loops_allowed(dataset), [index.to(trained.device) for index in known.values()]
     parts: dict[str, list[Candidates]] = {split: [] for split in known}
     blocks = in_blocks(asked.sample(MOST_QUESTIONS), block_size(trained, _DEPTH))
     with tqdm(
         total=min(asked.number, MOST_QUESTIONS), desc="calibrate", unit="question", disable=None if progress else True
     ) as bar:
         for block in blocks:
-            indexes = list(known.values())
             found = propose(trained.model, block, indexes, _DEPTH, temperature, bool(loops[block.relation]))
             for part, of_block in zip(parts.values(), found, strict=True):
                 part.append(of_block)
@@ -176,11 +175,11 @@ def _quality(calibrator: Calibrator, test: Candidates, true: NDArray[np.bool_], 
 @torch.inference_mode()
 def _temperature(trained: Answerer, triples: NDArray[np.int64], known: AnswerIndex) -> float:
     """Of the share: the one that makes held-out triples likeliest among the unknown answers of their questions."""
-    loss = np.zeros(len(_TEMPERATURES))
+    loss, known = np.zeros(len(_TEMPERATURES)), known.to(trained.device)
     size = block_size(trained, 1)
     for direction in (HEAD, TAIL):
         for start in range(0, min(len(triples), _MOST_TRIPLES), size):
-            queries = Queries.of(torch.from_numpy(triples[start : start + size]), direction)
+            queries = Queries.of(torch.from_numpy(triples[start : start + size]).to(trained.device), direction)
             scores = trained.model.score_all(queries.anchor, queries.relation, direction).float().clone()
             true = scores.gather(1, queries.answer[:, None])[:, 0]
             scores[known.pairs(known.rows(queries))] = -torch.inf

@@ -59,6 +59,7 @@ class Completion:
             raise UserError(f"--relation {relation}: train has no fact of it, so there is nothing to ask")
         self.calibration = None if method == "none" else calibration(trained, dataset, ask, method, progress)
         self._loops = loops_allowed(dataset)
+        self._known = dataset.answers().to(trained.device)
         self._block_size = block_size(trained, k)
         self._least = np.zeros(len(dataset.relations))
         if self.calibration is not None and precision is not None:
@@ -83,8 +84,8 @@ class Completion:
         """
         calibrator = self.calibration.calibrator if self.calibration else None
         temperature = calibrator.temperature if calibrator else 1.0
-        known = [self.dataset.answers()]
-        (found,) = propose(self.trained.model, block, known, self.k, temperature, bool(self._loops[block.relation]))
+        loops = bool(self._loops[block.relation])
+        (found,) = propose(self.trained.model, block, [self._known], self.k, temperature, loops)
         order = calibrator.log_odds(found) if calibrator else found.share
         columns = {name: getattr(found, name) for name in ("head", "relation", "tail", "direction", "score")}
         probability = calibrator.probability(order) if calibrator else np.full(len(found), np.nan)

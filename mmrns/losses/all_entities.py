@@ -64,8 +64,12 @@ class _AllEntities(torch.autograd.Function):
         num_entities = scores.shape[1]
         # Sums over entities need more digits than half-precision scores have; they are widened a block at a time.
         exact = torch.promote_types(scores.dtype, torch.float32)
-        count = torch.bincount(position, minlength=len(scores)).to(exact)[:, None]
-        gradient = torch.empty_like(scores)
+        # Counted by a sum: torch.bincount looks at its input, and a GPU would be waited for.
+        nothing = torch.zeros(len(scores), dtype=exact, device=scores.device)
+        count = nothing.index_add(0, position, torch.ones_like(position, dtype=exact))[:, None]
+        # A probability may lie below what fp16 can hold until it is scaled, which is in the backward pass.
+        kept = torch.float32 if scores.dtype == torch.float16 else scores.dtype
+        gradient = torch.empty_like(scores, dtype=kept)
         value = scores.new_zeros((), dtype=exact)
         rows = max(1, _BLOCK_BYTES // (scores.element_size() * num_entities)) if scores.device.type == "cpu" else 2**30
         blocks = zip(scores.split(rows), count.split(rows), gradient.split(rows), strict=True)
@@ -84,9 +88,10 @@ class _AllEntities(torch.autograd.Function):
             out.copy_(slope)
         value -= (1 - smoothing) * scores[position, answers].to(exact).sum()
         context.save_for_backward(gradient)
+        context.dtype = scores.dtype
         return value
 
     @staticmethod
     def backward(context: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         (gradient,) = context.saved_tensors
-        return gradient * gradients[0], None, None, None, None
+        return (gradient * gradients[0]).to(context.dtype), None, None, None, None

@@ -151,5 +151,6 @@ def _mean_over(values: Tensor, where: Tensor) -> Tensor:
 
 def _mean_by_row(values: Tensor, row: Tensor, rows: int) -> Tensor:
     """Mean of the values (K,) of each row, 0 without any: (rows,)."""
-    total = values.new_zeros(rows).index_add(0, row, values)
-    return total / torch.bincount(row, minlength=rows).clamp_min(1)
+    nothing = values.new_zeros(rows)
+    # Counted by a sum: torch.bincount looks at its input, and a GPU would be waited for.
+    return nothing.index_add(0, row, values) / nothing.index_add(0, row, torch.ones_like(values)).clamp_min(1)

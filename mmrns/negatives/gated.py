@@ -14,7 +14,7 @@ from torch.autograd.function import once_differentiable
 
 from mmrns.negatives.attention import StructureGate
 from mmrns.negatives.loops import gate_, gate_gradient_
-from mmrns.negatives.similarity import by_relation, cosine_of_products
+from mmrns.negatives.similarity import ByRelation, cosine_of_products
 
 
 def gated_cosine(
@@ -22,11 +22,11 @@ def gated_cosine(
     entities: Tensor,
     relations: Tensor,
     answers: Tensor,
-    relation: Tensor,
+    rows: ByRelation,
     epsilon: float,
     centred: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """`cosine_by_relation(answers, gate.crossed(entities, relations), relation, epsilon)`: (B, P).
+    """`cosine_by_relation(answers, gate.crossed(entities, relations), rows, epsilon)`: (B, P).
 
     Also returns (R, w), what was taken away from answers and candidates before: the candidates' mean under each
     relation, or 0.
@@ -36,25 +36,24 @@ def gated_cosine(
         entities: (P, w) candidate vectors.
         relations: (R, v) vectors of the distinct relations.
         answers: (B, w) z of the true answers.
-        relation: (B,) index into R.
+        rows: the answers' relations.
         epsilon: added to the product of norms.
         centred: take the candidates' mean away first (`similarity.spread`).
     """
-    order, sizes = by_relation(relation, len(relations))
     products, squares, mean = _GatedProducts.apply(
         entities,
         gate.of_entity(entities),
         gate.of_relation(relations),
         gate.output.weight,
         gate.output.bias,
-        answers.index_select(0, order),
-        sizes,
+        answers.index_select(0, rows.order),
+        rows.sizes,
         gate.leaky_slope,
         centred,
     )
     if centred:
-        answers = answers - F.embedding(relation, mean)
-    return cosine_of_products(products, squares, answers, order, relation, epsilon), mean
+        answers = answers - F.embedding(rows.relation, mean)
+    return cosine_of_products(products, squares, answers, rows, epsilon), mean
 
 
 class _GatedProducts(torch.autograd.Function):

@@ -32,6 +32,7 @@ from mmrns.negatives.guided import crossed_by_blocks
 from mmrns.negatives.gumbel import gumbel_top_k, inclusion, straight_through
 from mmrns.negatives.pool import Pool, draw_distinct
 from mmrns.negatives.similarity import (
+    ByRelation,
     Similarities,
     cosine,
     cosine_by_relation,
@@ -207,12 +208,12 @@ class MMRNS(NegativeSampler):
             pool: candidates and positives.
             vectors: (P + X, w) entity vectors of the pool's rows.
         """
-        distinct, relation = torch.unique(queries.relation, return_inverse=True)
+        distinct, rows = ByRelation.of(queries.relation)
         relations = model.relations(distinct)
         if self.config.sampler_detach:
             vectors, relations = vectors.detach(), relations.detach()
         # Many queries share an answer and a relation: each such pair is attended to once.
-        pairs = relation[:, None] * len(pool.rows) + pool.positives
+        pairs = rows.relation[:, None] * len(pool.rows) + pool.positives
         pairs, place = torch.unique(pairs, return_inverse=True)
         entity_of_pair, relation_of_pair = pairs % len(pool.rows), pairs // len(pool.rows)
         result = Similarities({}, {}, {})
@@ -232,7 +233,7 @@ class MMRNS(NegativeSampler):
                 crossed, squares = (crossed - mean[:, None]) / scale[:, None], None
                 paired = (paired - F.embedding(relation_of_pair, mean)) / F.embedding(relation_of_pair, scale)
             positives = F.embedding(place, paired)  # (B, K, a)
-            keep(name, positives, cosine_by_relation(positives[:, 0], crossed, relation, epsilon, squares), present)
+            keep(name, positives, cosine_by_relation(positives[:, 0], crossed, rows, epsilon, squares), present)
 
         if self.attention is not None and self.context.features is not None:
             features = {
@@ -263,9 +264,9 @@ class MMRNS(NegativeSampler):
             if self.config.similarity != "standardised" and by_blocks:
                 positives, centred = F.embedding(place, paired_structure), self.config.similarity == "centred"
                 to_candidates, mean = gated_cosine(
-                    self.structure, candidates, relations, positives[:, 0], relation, epsilon, centred
+                    self.structure, candidates, relations, positives[:, 0], rows, epsilon, centred
                 )
-                positives = positives - F.embedding(relation, mean)[:, None] if centred else positives
+                positives = positives - F.embedding(rows.relation, mean)[:, None] if centred else positives
                 keep(STRUCTURE, positives, to_candidates, everywhere)
             else:
                 compare(STRUCTURE, self.structure.crossed(candidates, relations), paired_structure, everywhere)

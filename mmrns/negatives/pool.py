@@ -14,7 +14,8 @@ def draw_distinct(total: int, number: int, generator: torch.Generator) -> Tensor
     device = generator.device
     if number >= total:
         return torch.arange(total, device=device)
-    if number > total * _SPARSE_SHARE:
+    # How many of some draws differ is a number of the GPU's, for which the step would wait.
+    if number > total * _SPARSE_SHARE or device.type == "cuda":
         return torch.randperm(total, generator=generator, device=device)[:number].sort().values
     distinct = torch.empty(0, dtype=torch.long, device=device)
     attempt = number + number // 8 + 16

@@ -1,7 +1,7 @@
 """Cosines between true answers and candidates, and the distribution they give (method.md section 4)."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -33,26 +33,57 @@ def cosine(left: Tensor, right: Tensor, epsilon: float) -> Tensor:
     return (left * right).sum(-1) / (_norm(left) * _norm(right) + epsilon)
 
 
+class ByRelation(NamedTuple):
+    """Which of R distinct relations each of B rows has, and how to lay rows of one relation side by side.
+
+    Attributes:
+        relation: (B,) index into R.
+        order: (B,) rows, those of one relation together.
+        sizes: how many rows each relation has.
+    """
+
+    relation: Tensor
+    order: Tensor
+    sizes: list[int]
+
+    @classmethod
+    def of(cls, relations: Tensor) -> tuple[Tensor, "ByRelation"]:
+        """The distinct ones (R,) of the relations (B,) of rows, ascending, and which rows have them."""
+        distinct, relation, counts = torch.unique(relations, return_inverse=True, return_counts=True)
+        return distinct, cls(relation, torch.argsort(relation, stable=True), counts.tolist())
+
+
 def cosine_by_relation(
-    answers: Tensor, candidates: Tensor, relation: Tensor, epsilon: float, squares: Tensor | None = None
+    answers: Tensor, candidates: Tensor, rows: ByRelation, epsilon: float, squares: Tensor | None = None
 ) -> Tensor:
     """Cosine of each answer with every candidate under the answer's relation: (B, P).
 
     Args:
         answers: (B, a) z of the true answers.
         candidates: (R, P, a) z of each candidate under each distinct relation.
-        relation: (B,) index into R.
+        rows: the answers' relations.
         epsilon: added to the product of norms.
         squares: (R, P) squared norms of the candidates, where they are known already.
 
     Rows of one relation are multiplied together, so the (B, P, a) tensor is never built.
     """
-    order, sizes = by_relation(relation, len(candidates))
     # Under autocast the two may differ, and a product that is written where it belongs is not cast for.
-    ordered = answers.index_select(0, order).to(candidates.dtype)
-    products = _ProductsByRelation.apply(ordered, candidates, sizes)
+    ordered = answers.index_select(0, rows.order).to(candidates.dtype)
+    if candidates.is_cuda:
+        products = padded_products(ordered, candidates, rows)
+    else:
+        products = _ProductsByRelation.apply(ordered, candidates, rows.sizes)
     squares = candidates.square().sum(-1) if squares is None else squares
-    return cosine_of_products(products, squares, answers, order, relation, epsilon)
+    return cosine_of_products(products, squares, answers, rows, epsilon)
+
+
+def padded_products(answers: Tensor, candidates: Tensor, rows: ByRelation) -> Tensor:
+    """What `_ProductsByRelation` gives, in one product where a GPU would start one a relation: (B, P)."""
+    relation = rows.relation.index_select(0, rows.order)
+    begins = torch.searchsorted(relation, torch.arange(len(candidates), device=relation.device))
+    place = torch.arange(len(answers), device=relation.device) - begins[relation]
+    padded = answers.new_zeros(len(candidates), max(rows.sizes), answers.shape[1])
+    return torch.bmm(padded.index_put((relation, place), answers), candidates.transpose(1, 2))[relation, place]
 
 
 class _ProductsByRelation(torch.autograd.Function):
@@ -82,17 +113,10 @@ class _ProductsByRelation(torch.autograd.Function):
         return to_answers, to_candidates, None
 
 
-def by_relation(relation: Tensor, relations: int) -> tuple[Tensor, list[int]]:
-    """The order (B,) that groups rows by their relation, and the size of each of the R groups."""
-    return torch.argsort(relation, stable=True), torch.bincount(relation, minlength=relations).tolist()
-
-
-def cosine_of_products(
-    products: Tensor, squares: Tensor, answers: Tensor, order: Tensor, relation: Tensor, epsilon: float
-) -> Tensor:
-    """Cosines (B, P), of products (B, P) in `order`, the candidates' squared norms (R, P) and the answers (B, a)."""
-    of_candidates = F.embedding(relation, _root(squares))
-    return F.embedding(torch.argsort(order), products) / (of_candidates * _norm(answers)[:, None] + epsilon)
+def cosine_of_products(products: Tensor, squares: Tensor, answers: Tensor, rows: ByRelation, epsilon: float) -> Tensor:
+    """Cosines (B, P), of products (B, P) in order, the candidates' squared norms (R, P) and the answers (B, a)."""
+    of_candidates = F.embedding(rows.relation, _root(squares))
+    return F.embedding(torch.argsort(rows.order), products) / (of_candidates * _norm(answers)[:, None] + epsilon)
 
 
 def _norm(z: Tensor) -> Tensor:

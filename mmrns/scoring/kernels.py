@@ -6,12 +6,14 @@ tensor of queries x candidates x width, forward or backward; everywhere else by 
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.utils.checkpoint import checkpoint
 
 from mmrns.scoring import native
 
@@ -53,7 +55,7 @@ class Comparison:
 
 
 def by_blocks(compare: Callable[[Tensor, Tensor], Tensor], queries: Tensor, table: Tensor) -> Tensor:
-    """Fill (B, N) so that no intermediate holds more than a block of queries x candidates x width.
+    """Fill (B, N) so that no intermediate holds more than a block of queries x candidates x width, forward or backward.
 
     Args:
         compare: queries (b, q) and candidates (m, w) to (b, m).
@@ -62,6 +64,9 @@ def by_blocks(compare: Callable[[Tensor, Tensor], Tensor], queries: Tensor, tabl
     on_cpu = queries.device.type == "cpu"
     room = max(1, (_BLOCK_BYTES if on_cpu else 256 * _BLOCK_BYTES) // (4 * table.shape[1]))
     number = max(1, min(len(queries), room // 64))
+    if torch.is_grad_enabled() and len(queries) * len(table) > room:
+        # Autograd would keep the intermediates of every block.
+        compare = partial(checkpoint, compare, use_reentrant=False, preserve_rng_state=False)
     out = [
         torch.cat([compare(part, block) for block in table.split(max(1, room // number))], dim=1)
         for part in queries.split(number)

@@ -1,6 +1,7 @@
 """The scalars of a run over its steps: TensorBoard events, and history.jsonl for whoever reads them by program."""
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -30,8 +31,13 @@ class History:
         self._events.close()
 
     def add(self, prefix: str, step: int, values: Mapping[str, float | None]) -> None:
-        """Keep prefix/name of each value but None, a metric that is not defined; the line is in the file on return."""
-        line = {f"{prefix}/{name}": float(value) for name, value in values.items() if value is not None}
+        """Keep prefix/name of each value; the line is in the file on return.
+
+        Left out are None, a metric that is not defined, and what is not finite, for which JSON has no number: with
+        --precision fp16 the gradients of a step that is skipped are not.
+        """
+        there = {f"{prefix}/{name}": float(value) for name, value in values.items() if value is not None}
+        line = {name: value for name, value in there.items() if math.isfinite(value)}
         for name, value in line.items():
             self._events.add_scalar(name, value, step)
         with self.path.open("a", encoding="utf-8") as file:

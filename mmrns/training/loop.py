@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from accelerate.utils import DistributedDataParallelKwargs, set_seed
+from accelerate.utils import DistributedDataParallelKwargs, DistributedType, InitProcessGroupKwargs, set_seed
 from tqdm import tqdm
 
 from mmrns.config import Config
@@ -21,9 +21,10 @@ from mmrns.evaluation.sample import SAMPLE_SEED, sampled_triples
 from mmrns.features import FeatureStore
 from mmrns.files import atomic_path, read_json, write_json
 from mmrns.graph import Dataset, load_dataset
+from mmrns.graph.answers import AnswerIndex
 from mmrns.graph.held_out import as_seen, settle_validation, slice_sha256
 from mmrns.memory import peak_memory_mb, tuned_process
-from mmrns.processes import Processes, check_device, on_cpu
+from mmrns.processes import WAIT_FOR_OTHERS, Processes, check_device, on_cpu
 from mmrns.scoring import KnowledgeGraphModel, Ranker
 from mmrns.training.base import Objective
 from mmrns.training.batches import Batches, derived_seed, on_device, total_steps
@@ -83,7 +84,10 @@ def train(
         mixed_precision=autocast_to(config),
         # Parameters may go unused, e.g. attention over a modality left out by --modalities.
         # Buffers are features, which are the same everywhere.
-        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True, broadcast_buffers=False)],
+        kwargs_handlers=[
+            DistributedDataParallelKwargs(find_unused_parameters=True, broadcast_buffers=False),
+            InitProcessGroupKwargs(timeout=WAIT_FOR_OTHERS),
+        ],
     )
     device = accelerator.device
     together = Processes(accelerator.num_processes, accelerator.process_index)
@@ -108,7 +112,9 @@ def train(
     examples = plain.examples(dataset).to(device)
     steps = total_steps(config, len(examples))
     batches = Batches.of(config, examples)
-    model.entities.sparse = sparse_table(config, model.entities, together.number)
+    # A launcher's process is wrapped as one of many even where it is the only one.
+    launched = accelerator.distributed_type is not DistributedType.NO
+    model.entities.sparse = sparse_table(config, model.entities, launched)
     optimizer = build_optimizer(config, plain)
     schedule = build_schedule(config, optimizer, steps)
     objective, optimizer = accelerator.prepare(plain, optimizer)
@@ -143,7 +149,7 @@ def train(
             save_state(run.state_file, progress, plain, optimizer, accelerator)
         accelerator.wait_for_everyone()
 
-        generator = torch.Generator(device)
+        generator, known = torch.Generator(device), dataset.answers().to(device)
         diverged = torch.zeros((), dtype=torch.bool, device=device)
         with (
             tqdm(total=steps, initial=progress.step, desc=run.path.name, unit="step", disable=not together.main) as bar,
@@ -152,7 +158,10 @@ def train(
         ):
             while progress.step < steps and not progress.stopped:
                 step, started = progress.step + 1, time.perf_counter()
-                measure = step % config.log_every == 0
+                measure, validate = step % config.log_every == 0, step % progress.valid_every == 0 or step == steps
+                keep, asked = step % checkpoint_every == 0 or step == steps, False
+                # Looking at what a GPU has done waits for it, so that is done where the run has a reason to.
+                look = device.type == "cpu" or measure or validate or keep
 
                 # --- one step
                 rows = batches.rows(step, together.index, together.number)
@@ -174,6 +183,8 @@ def train(
                 schedule.step()
                 optimizer.zero_grad(set_to_none=True)
 
+                if look and device.type == "cuda":
+                    torch.cuda.synchronize(device)  # or the steps that it still works on would take no time
                 progress.step = step
                 progress.train_seconds += time.perf_counter() - started
                 bar.update()
@@ -184,12 +195,9 @@ def train(
                     log.add("train", step, values)
                     bar.set_postfix(loss=f"{values['loss']:.4f}", best=f"{progress.best_value:.4f}")
 
-                # --- nothing of a run that diverged is kept
-                validate = step % progress.valid_every == 0 or step == steps
-                keep, asked = step % checkpoint_every == 0 or step == steps, False
+                # --- nothing of a run that diverged is kept; all processes stop then
                 diverged |= ~torch.isfinite(result.loss.detach())
-                # Reading it waits for a GPU, so there only where the run waits anyway. All processes stop then.
-                if device.type == "cpu" or measure or validate or keep:
+                if look:
                     asked, failed = together.any(stop.asked, bool(diverged))
                     if failed:
                         raise DivergedError(
@@ -199,7 +207,7 @@ def train(
 
                 # --- look at valid, keep the best (or, with --selection last, whatever is newest)
                 if validate:
-                    chosen = _validate(model, dataset, config, device, together)
+                    chosen = _validate(model, dataset, known, config, together)
                     if log:
                         log.add("valid", step, chosen)
                         log.add("embedding", step, embedding_course(model))
@@ -347,11 +355,10 @@ def open_features(dataset: Dataset, config: Config, device: torch.device) -> Fea
 
 
 def _validate(
-    model: Any, dataset: Dataset, config: Config, device: torch.device, together: Processes
+    model: Any, dataset: Dataset, known: AnswerIndex, config: Config, together: Processes
 ) -> dict[str, float]:
     """Metrics of valid, both directions, on all of it or on the first --valid-queries triples of a seeded shuffle."""
     triples = sampled_triples(dataset.valid, config.valid_queries, derived_seed(config.seed, 2))
-    known = dataset.answers().to(device)
     return ranking_metrics(rank_triples(model, triples, known, config.eval_memory_mb, together=together))
 
 

@@ -58,21 +58,24 @@ class Together(torch.optim.Optimizer):
             part.load_state_dict(state)
 
 
-def sparse_table(config: Config, encoder: EntityEncoder, processes: int = 1) -> bool:
+def sparse_table(config: Config, encoder: EntityEncoder, launched: bool = False) -> bool:
     """Whether a run updates only the rows of the entity table that a step uses.
 
+    Args:
+        launched: whether torchrun or accelerate started this process.
+
     Raises:
-        UserError: --sparse always with an encoder or a number of processes that cannot.
+        UserError: --sparse always with an encoder that cannot, or in a process of a launcher's.
     """
     if config.sparse == "never":
         return False
     # Gradients are averaged over processes by torch's DistributedDataParallel, which takes sparse ones from
     # nn.Embedding alone.
-    possible = encoder.takes_sparse and config.objective == "sampled" and processes == 1
+    possible = encoder.takes_sparse and config.objective == "sampled" and not launched
     if config.sparse == "auto":
         return possible and encoder.table.numel() > _LARGE_TABLE
     if not possible:
-        why = f"{processes} processes" if processes > 1 else f"--encoder {config.encoder}"
+        why = "what torchrun or accelerate started" if launched else f"--encoder {config.encoder}"
         raise UserError(f"--sparse always: {why} cannot; use --sparse never")
     return True
 

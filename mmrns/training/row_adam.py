@@ -14,14 +14,16 @@ from mmrns.memory import huge_pages
 _LOOPS = Loops(Path(__file__).with_name("native.cpp"))
 # A number of a row counts as so many multiplications when rows are shared between threads.
 _WORK = 8
-# Numbers worked on at once: a block of the gradient and its four temporaries stay in a core's cache.
-_BLOCK = 1 << 15
+# Numbers worked on at once: a block of the gradient and its four temporaries stay in a core's cache. A GPU asks for few
+# operations instead.
+_BLOCK, _BLOCK_ON_GPU = 1 << 15, 1 << 26
 
 
 def coalesced(gradient: Tensor) -> Tensor:
     """A sparse gradient with its rows in order, each once; not copied where they are already, as in most steps."""
     rows = gradient._indices()[0]
-    if gradient.is_coalesced() or not bool((rows[1:] > rows[:-1]).all()):
+    # Whether rows are in order is not asked on a GPU, which would be waited for.
+    if gradient.is_coalesced() or gradient.is_cuda or not bool((rows[1:] > rows[:-1]).all()):
         return gradient.coalesce()
     size = gradient.shape
     return torch.sparse_coo_tensor(
@@ -68,7 +70,7 @@ class RowAdam(torch.optim.SparseAdam):
         if _LOOPS.usable(table, gradient._values()) and table.is_contiguous():
             _loop(table, gradient, state, 1 - beta1, 1 - beta2, group["eps"], size)
             return
-        number = max(1, _BLOCK // table[:1].numel())
+        number = max(1, (_BLOCK_ON_GPU if table.is_cuda else _BLOCK) // table[:1].numel())
         blocks = zip(gradient._indices()[0].split(number), gradient._values().split(number), strict=True)
         for rows, values in blocks:
             # In torch's order of operations: m + (1 - b) (g - m) is not b m + (1 - b) g to the bit.

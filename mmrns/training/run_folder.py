@@ -226,7 +226,7 @@ def environment() -> dict[str, Any]:
         "cpus": os.cpu_count(),
         "memory_mb": psutil.virtual_memory().total // 2**20,
         "threads": torch.get_num_threads(),
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_initialized() else None,  # one that is used
         "versions": {name: _version(name) for name in packages},
     }
 

@@ -11,11 +11,14 @@ from mmrns.config import Config
 from mmrns.evaluation import rank_triples
 from mmrns.features import FeatureStore
 from mmrns.graph.answers import HEAD, TAIL, Queries
+from mmrns.inference import load
+from mmrns.inference.completion import Completion
 from mmrns.negatives.pool import Pool
 from mmrns.plugins import choices
 from mmrns.scoring import ScoringFunction
 from mmrns.training.loop import train
 from mmrns.training.objective import build_objective
+from mmrns.training.optimizer import build_optimizer
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
 GPU, CPU = torch.device("cuda"), torch.device("cpu")
@@ -144,6 +147,34 @@ def test_a_run_on_a_gpu_ends_and_resumes(tiny_graph, tmp_path, precision):
     losses = [line["train/loss"] for line in lines if "train/loss" in line]
     assert losses[-1] < losses[0]
     assert json.loads((tmp_path / "whole" / "environment.json").read_text())["gpu"] == torch.cuda.get_device_name()
+
+
+def test_a_run_that_was_moved_to_a_gpu_predicts_there(finished_run):
+    asked = {"head": "e03", "relation": "r0", "k": 5}
+    expected = load(finished_run).predict(**asked)
+    trained = load(finished_run)
+    trained.model.to(GPU)
+    found = trained.predict(**asked)
+    assert trained.device.type == "cuda"
+    assert [answer.id for answer in found] == [answer.id for answer in expected]
+    dataset = load_dataset(trained.config.dataset)
+    completion = Completion(trained, dataset, k=2, method="none")
+    assert sum(len(completion.facts(block)) for block in completion.blocks()) > 0
+
+
+@pytest.mark.parametrize("options", [{"sparse": "always"}, {"sparse": "always", "optimizer": "adagrad"}], ids=str)
+def test_rows_of_a_sparse_table_go_where_those_of_the_cpu_go(tiny_graph, options):
+    pair, examples = objectives(tiny_graph, model="distmult", sampler=FIXED, **options)
+    tables = []
+    for objective, device in zip(pair, (CPU, GPU), strict=True):
+        objective.model.entities.sparse = True
+        optimizer = build_optimizer(objective.config, objective)
+        for step in (1, 2):
+            objective(examples[:40].to(device), step, torch.Generator(device), False).loss.backward()
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        tables.append(objective.model.entities.table.detach().cpu())
+    torch.testing.assert_close(tables[1], tables[0], **CLOSE)
 
 
 @pytest.mark.parametrize(

@@ -63,6 +63,17 @@ def test_a_well_fitted_answer_in_half_precision_has_the_gradient_it_lacks(loss, 
     torch.testing.assert_close(found.double(), expected, rtol=torch.finfo(precision).eps, atol=1e-6)
 
 
+def test_a_gradient_too_small_for_fp16_is_there_once_the_loss_is_scaled():
+    scores = torch.zeros(1, ENTITIES, dtype=torch.float16)
+    scores[0, 0] = 18  # the others' probabilities are 1.5e-8, and the least number of fp16 is 6e-8
+    rounded, exact = scores.clone().requires_grad_(), scores.double().requires_grad_()
+    found, expected = (
+        gradient_of(2.0**16 * cross_entropy_all(of, torch.tensor([0]), torch.tensor([0])), of)
+        for of in (rounded, exact)
+    )
+    torch.testing.assert_close(found[0, 1:].double(), expected[0, 1:], rtol=1e-3, atol=0)
+
+
 def test_scores_of_any_size_stay_finite():
     scores = torch.tensor([[1e4, -1e4, 0.0]], requires_grad=True)
     loss = cross_entropy_all(scores, torch.tensor([0]), torch.tensor([1]))

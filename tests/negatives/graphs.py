@@ -9,6 +9,7 @@ from mmrns.config_io import load_config
 from mmrns.graph.answers import AnswerIndex
 from mmrns.negatives.base import SamplerContext
 from mmrns.negatives.mmrns import MMRNS
+from mmrns.negatives.similarity import ByRelation
 from mmrns.scoring import build_model
 
 
@@ -52,3 +53,9 @@ def build(triples, num_entities, num_relations, features, dtype=torch.float64, t
 def random_triples(entities, relations, generator, number=30):
     columns = [torch.randint(limit, (number,), generator=generator) for limit in (entities, relations, entities)]
     return torch.stack(columns, dim=1)
+
+
+def grouped(relation, relations):
+    """Rows by relation, of which some may have none."""
+    sizes = torch.bincount(relation, minlength=relations).tolist()
+    return ByRelation(relation, torch.argsort(relation, stable=True), sizes)

@@ -6,6 +6,7 @@ import torch
 from mmrns.negatives.attention import StructureGate
 from mmrns.negatives.gated import gated_cosine
 from mmrns.negatives.similarity import cosine_by_relation, spread
+from tests.negatives.graphs import grouped
 from tests.ways import take
 
 POOL, RELATIONS, WIDTH, RELATION_WIDTH = 9, 4, 6, 3
@@ -27,6 +28,7 @@ def test_values_and_gradients_are_those_of_the_crossed_tensor(relation, dtype, t
     inputs[0][3] = 0  # an entity of zeros has a cosine of 0, and a finite gradient
     mix = torch.randn(len(relation), POOL, dtype=torch.float64)
     relation = torch.tensor(relation)
+    rows = grouped(relation, RELATIONS)
 
     def run(compute, kind):
         own = StructureGate(WIDTH, RELATION_WIDTH, 5, 0.1).to(kind)
@@ -38,13 +40,13 @@ def test_values_and_gradients_are_those_of_the_crossed_tensor(relation, dtype, t
         return [cosines.detach(), mean.detach(), *gradients]
 
     def fused(own, entities, relations, answers):
-        cosines, mean = gated_cosine(own, entities, relations, answers, relation, 1e-8, centred)
+        cosines, mean = gated_cosine(own, entities, relations, answers, rows, 1e-8, centred)
         return cosines, mean.tanh()  # callers centre other answers by it
 
     def plain(own, entities, relations, answers):
         crossed = own.crossed(entities, relations)
         mean = spread(crossed, torch.ones(POOL, dtype=torch.bool), "centred")[0] if centred else crossed[:, 0] * 0
-        return cosine_by_relation(answers - mean[relation], crossed - mean[:, None], relation, 1e-8), mean.tanh()
+        return cosine_by_relation(answers - mean[relation], crossed - mean[:, None], rows, 1e-8), mean.tanh()
 
     found, expected = run(fused, dtype), run(plain, torch.float64)
     assert expected[0].abs().max() > 0.1 and all(part.abs().sum() > 0 for part in expected[2:])

@@ -6,7 +6,8 @@ import torch
 from mmrns.negatives import guided, loops
 from mmrns.negatives.attention import CrossModalAttention
 from mmrns.negatives.guided import crossed_by_blocks
-from mmrns.negatives.similarity import cosine_by_relation
+from mmrns.negatives.similarity import cosine_by_relation, padded_products
+from tests.negatives.graphs import grouped
 from tests.ways import take
 
 ENTITIES, RELATIONS, WIDTH = 11, 5, 8
@@ -60,7 +61,7 @@ def test_cosines_by_relation_are_plain_cosines(known):
     relation = torch.tensor([3, 0, 3, 1, 0, 4])  # none has 2
     mix = torch.randn(6, ENTITIES, dtype=torch.float64)
     squares = candidates.square().sum(-1) if known else None
-    found = cosine_by_relation(answers, candidates, relation, 1e-8, squares)
+    found = cosine_by_relation(answers, candidates, grouped(relation, len(candidates)), 1e-8, squares)
     expected = torch.nn.functional.cosine_similarity(answers[:, None], candidates[relation], dim=2)
     torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-7)
     for left, right in zip(
@@ -69,6 +70,21 @@ def test_cosines_by_relation_are_plain_cosines(known):
         strict=True,
     ):
         torch.testing.assert_close(left, right, rtol=1e-6, atol=1e-7)
+
+
+def test_products_of_a_padded_batch_are_plain_products():
+    torch.manual_seed(2)
+    rows = grouped(torch.tensor([3, 0, 3, 1, 0, 4]), RELATIONS)  # none has 2
+    ordered = torch.randn(6, WIDTH, dtype=torch.float64, requires_grad=True)
+    candidates = torch.randn(RELATIONS, ENTITIES, WIDTH, dtype=torch.float64, requires_grad=True)
+    expected = torch.einsum("ba,bpa->bp", ordered, candidates[rows.relation[rows.order]])
+    found = padded_products(ordered, candidates, rows)
+    torch.testing.assert_close(found, expected)
+    mix = torch.randn_like(expected)
+    torch.testing.assert_close(
+        torch.autograd.grad((found * mix).sum(), [ordered, candidates]),
+        torch.autograd.grad((expected * mix).sum(), [ordered, candidates]),
+    )
 
 
 def test_the_compiled_sigmoid_is_torchs_and_keeps_what_is_not_a_number():

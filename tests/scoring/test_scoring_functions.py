@@ -124,6 +124,23 @@ def test_no_intermediate_of_the_generic_path_exceeds_the_block(monkeypatch):
     assert len(sizes) < 3 * sum(sizes) / 10_000
 
 
+def test_no_intermediate_of_the_generic_path_is_kept_for_the_backward_pass(monkeypatch):
+    scoring = build("rotate")
+    inputs = [part.requires_grad_() for part in vectors(scoring, 20, 400)]
+    anchors, relations, entities = inputs
+    kept, mix = [], torch.randn(20, 400, dtype=torch.float64)
+    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: kept.append(tensor) or tensor, lambda tensor: tensor):
+        whole = scoring.score(anchors[:, None], relations[:, None], entities)
+        of_all = sum(tensor.numel() for tensor in kept)
+        kept.clear()
+        monkeypatch.setattr(kernels, "_BLOCK_BYTES", 10_000)
+        found = base.ScoringFunction.score_tails(scoring, anchors, relations, entities)
+    assert sum(tensor.numel() for tensor in kept) < of_all / 4
+    torch.testing.assert_close(
+        torch.autograd.grad((found * mix).sum(), inputs), torch.autograd.grad((whole * mix).sum(), inputs)
+    )
+
+
 def zero_distance(scoring):
     """Vectors for which a distance, if there is one, is exactly zero."""
     entity = torch.full((2, scoring.entity_numbers * scoring.dim), 0.5)

@@ -57,6 +57,14 @@ def ranks(run, split="test"):
     return pd.read_parquet(run / ("ranks.parquet" if split == "test" else f"ranks-{split}.parquet"))
 
 
+@pytest.mark.parametrize(("sparse", "status"), [("always", 2), ("never", 0)])
+def test_a_launchers_only_process_trains_and_refuses_a_sparse_table(tiny_graph, tmp_path, sparse, status):
+    alone = command(tiny_graph, tmp_path / "run", sparse=sparse)
+    assert stopped.together(alone, tmp_path, number=1) == [status], (tmp_path / "err0").read_text()
+    told = "--sparse always: what torchrun or accelerate started cannot; use --sparse never"
+    assert (told in (tmp_path / "err0").read_text()) == (sparse == "always")
+
+
 @pytest.mark.parametrize("split", ["valid", "test"])
 def test_ranks_and_metrics_of_two_processes_are_those_of_one(folders, tmp_path, split):
     run = shutil.copytree(folders / "two", tmp_path / "run")

@@ -20,10 +20,10 @@ def test_it_holds_what_the_events_hold(finished_run):
     assert [line["step"] for line in lines if "train/loss" in line] == [5, 10, 15, 20, 25, 30]
 
 
-def test_a_metric_that_is_not_defined_is_left_out(tmp_path):
+def test_a_metric_that_is_no_number_is_left_out(tmp_path):
     file = tmp_path / "history.jsonl"
     with History(file, tmp_path / "events", 0) as history:
-        history.add("valid", 5, {"mrr": 1.0, "amri": None})
+        history.add("valid", 5, {"mrr": 1.0, "amri": None, "norm": float("inf"), "other": float("nan")})
     assert read_history(file) == [{"step": 5, "valid/mrr": 1.0}]
 
 
