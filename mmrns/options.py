@@ -264,7 +264,12 @@ class TrainOptions(BaseModel):
         "keeps what it came to be. Evaluation is in single precision throughout",
     )
     threads: int = _option("Run", 0, "CPU threads of torch; 0: torch's default", ge=0)
-    output: str = _option("Run", "", "run folder; empty: checkpoints/<dataset>-<model>-<sampler>-<seed>")
+    output: str = _option(
+        "Run",
+        "",
+        "run folder; empty: checkpoints/<dataset>-<model>-<sampler>-<seed>, with the objective in the sampler's place "
+        "where that is 1vsall or kvsall (1vsall-mmrns with sampled negatives beside)",
+    )
 
     # --- what is selected, and on what
     protocol: Literal["own", "published"] = _option(

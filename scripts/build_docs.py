@@ -21,6 +21,7 @@ from typing import Any
 import mmrns.commands
 from mmrns.analysis.guide import GUIDES
 from mmrns.config import Config, flag, options_by_section
+from mmrns.encoders import EntityEncoder
 from mmrns.experiments.grid import load_grid
 from mmrns.experiments.summary import summarise
 from mmrns.features.options import ExtractOptions, flag_of
@@ -156,6 +157,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "benchmarks": benchmarks,
     "models": lambda: _choices("mmrns.scoring", ScoringFunction),
     "samplers": lambda: _choices("mmrns.negatives", NegativeSampler),
+    "encoders": lambda: _choices("mmrns.encoders", EntityEncoder),
     "losses": loss_table,
     "train_options": train_options,
     "extract_options": extract_options,

@@ -14,7 +14,7 @@ from mmrns.errors import UserError
 if TYPE_CHECKING:
     from mmrns.experiments.grid import Cell, Grid
 
-HELP = "run or resume a grid of runs (main, ablation or a YAML file), or make its tables"
+HELP = "run or resume a grid of runs (main, ablation, few-negatives or a YAML file of yours), or make its tables"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -1,4 +1,4 @@
-"""L_kgc and its weights, and the contrastive loss L_con."""
+"""L_kgc, L_con and its alternatives, cross-entropy over all entities, penalties."""
 
 from collections.abc import Callable
 from typing import Any
@@ -34,4 +34,4 @@ __all__ = [
 
 def losses() -> dict[str, Callable[..., Any]]:
     """Every loss that the package offers, by its name."""
-    return {name: globals()[name] for name in __all__ if name.endswith("_loss")}
+    return {name: globals()[name] for name in __all__ if name.endswith(("_loss", "_all"))}

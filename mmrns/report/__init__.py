@@ -1,1 +1,1 @@
-"""What people read: tables, and later plots and the page of a run."""
+"""What people read: tables, plots and the page of a run, or of several."""

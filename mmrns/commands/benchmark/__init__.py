@@ -4,7 +4,7 @@ import argparse
 import importlib
 import pkgutil
 
-HELP = "time our training step or evaluation against others, in turn on the same machine"
+HELP = "time steps, evaluation, extraction and growth with the graph, against others in turn on the same machine"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
