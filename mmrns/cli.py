@@ -1,13 +1,18 @@
 """The `mmrns` command: finds the subcommands, and turns bad input into one line and exit status 2."""
 
 import argparse
+import difflib
 import importlib
 import pkgutil
 import sys
-from typing import NoReturn
+from collections.abc import Sequence
+from typing import Any, NoReturn
 
 import mmrns.commands
 from mmrns.errors import UserError, mend_of, shortened
+
+# How like a flag must be to be suggested; two dashes alike count too.
+_NEAR = 0.7
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -15,8 +20,26 @@ class OneLineParser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Print the message and where to read on; exit with status 2."""
-        print(f"{self.prog}: {message}; see {self.prog} --help", file=sys.stderr)
+        end = "" if message.endswith("?") else ";"
+        print(f"{self.prog}: {message}{end} see {self.prog} --help", file=sys.stderr)
         sys.exit(2)
+
+    def parse_known_args(  # type: ignore[override]  # argparse has overloads
+        self, args: Sequence[str] | None = None, namespace: Any = None
+    ) -> tuple[Any, list[str]]:
+        """As argparse's, but what it does not know ends here: the parser of the subcommand knows the right flags."""
+        found, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self.error(self._unknown(unknown))
+        return found, unknown
+
+    def _unknown(self, arguments: list[str]) -> str:
+        """What is wrong with arguments that nothing took; what follows an unknown flag is its value."""
+        flag = next((given.partition("=")[0] for given in arguments if given.startswith("-")), None)
+        if flag is None:
+            return f"unrecognized arguments: {' '.join(arguments)}"
+        near = difflib.get_close_matches(flag, self._option_string_actions, n=1, cutoff=_NEAR)
+        return f"{flag}: unknown" + (f"; did you mean {near[0]}?" if near else "")
 
 
 def build_parser() -> argparse.ArgumentParser:

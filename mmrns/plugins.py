@@ -1,13 +1,21 @@
-"""Finding a class by name: one file in a package is one choice, and `module:Class` is a user's own."""
+"""Finding a class by name: one file in a package is one choice, and `module:Class` is a user's own.
+
+What a class of one's own gives is looked at once, so that one line names the class where it gives something else.
+"""
 
 import importlib
 import inspect
 import pkgutil
 import sys
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from mmrns.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 @cache
@@ -40,9 +48,9 @@ def find(flag: str, name: str, package: str, base: type) -> type:
         base: what the class must derive from.
 
     Raises:
-        UserError: unknown name, module that cannot be imported, or a class of the wrong kind.
+        UserError: unknown name, module that cannot be imported, or a class of the wrong kind or without a method.
     """
-    if ":" not in name:
+    if not is_own(name):
         known = choices(package, base)
         if name.lower() not in known:
             raise UserError(f"{flag} {name}: unknown; choose one of {', '.join(known)}, or module:Class for your own")
@@ -59,4 +67,75 @@ def find(flag: str, name: str, package: str, base: type) -> type:
         ) from error
     if not (isinstance(found, type) and issubclass(found, base)):
         raise UserError(f"{flag} {name}: is not a {base.__name__}; derive it from {base.__module__}.{base.__name__}")
+    if inspect.isabstract(found):
+        missing = ", ".join(sorted(getattr(found, "__abstractmethods__", ())))
+        raise UserError(f"{flag} {name}: does not define {missing}; see {base.__module__}.{base.__name__}")
     return found
+
+
+def is_own(name: str) -> bool:
+    """Whether a name is module:Class, a class of the user's own."""
+    return ":" in name
+
+
+def not_made(flag: str, name: str, options: Mapping[str, Any] | None, error: Exception) -> UserError:
+    """The error of a class that could not be made; it is about the options where there were any."""
+    if options:
+        return UserError(f"{flag}-options: {name} does not take them ({error}); see its docstring")
+    return UserError(f"{flag} {name}: cannot be made ({error}); see its docstring")
+
+
+def check_score(name: str, scoring: "nn.Module", width: int, relation_width: int) -> None:
+    """Raise UserError where the `score` of a user's own scoring function does not give a number for each triple.
+
+    Args:
+        name: module:Class.
+        scoring: a ScoringFunction.
+        width: of an entity's vector.
+        relation_width: of a relation's.
+    """
+    import torch  # `mmrns --help` does not wait for it
+
+    shapes = (2, 1, width), (2, 1, relation_width), (2, 3, width)
+    vectors = [torch.linspace(-1, 1, shape[0] * shape[1] * shape[2]).view(shape) for shape in shapes]
+    try:
+        # A score that draws at random leaves the draws of training alone.
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            found = scoring.score(*vectors)  # type: ignore[operator]
+    except Exception as error:  # whatever a user's class raises
+        of = ", ".join(map(str, shapes))
+        raise UserError(
+            f"--model {name}: score fails on head, relation and tail of {of}, which must broadcast "
+            f"({type(error).__name__}: {error}); mend it"
+        ) from error
+    given = tuple(found.shape) if isinstance(found, torch.Tensor) else f"a {type(found).__name__}"
+    if given != (2, 3):
+        mend = "sum over the last axis" if given[:2] == (2, 3) else "give a number for each triple"
+        raise UserError(f"--model {name}: score gives {given}, not (2, 3): {mend}")
+
+
+def check_drawn(name: str, drawn: object, kind: type, queries: int, entities: int) -> None:
+    """Raise UserError where a user's own sampler did not draw rows of entities for each query.
+
+    Args:
+        name: module:Class.
+        drawn: what its `draw` gave.
+        kind: what that must be, Negatives.
+        queries: how many they are.
+        entities: of the graph.
+    """
+    import torch
+
+    said = f"--sampler {name}: draw gives"
+    if not isinstance(drawn, kind):
+        raise UserError(f"{said} a {type(drawn).__name__}, not {kind.__name__}; return {kind.__name__}(ids)")
+    ids = drawn.ids  # type: ignore[attr-defined]
+    if not isinstance(ids, torch.Tensor) or ids.is_floating_point():
+        kind_of = ids.dtype if isinstance(ids, torch.Tensor) else f"a {type(ids).__name__}"
+        raise UserError(f"{said} ids that are {kind_of}; make them a tensor of torch.int64")
+    if ids.ndim != 2 or len(ids) != queries:
+        raise UserError(f"{said} ids of {tuple(ids.shape)}, not ({queries}, n): draw n for each query")
+    if ids.numel() and not 0 <= int(ids.min()) <= int(ids.max()) < entities:
+        raise UserError(
+            f"{said} ids from {int(ids.min())} to {int(ids.max())}; those of the entities are from 0 to {entities - 1}"
+        )

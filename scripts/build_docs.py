@@ -29,6 +29,7 @@ from mmrns.losses import losses
 from mmrns.negatives import NegativeSampler
 from mmrns.plugins import choices, first_line
 from mmrns.report.grid_tables import overview_table
+from mmrns.report.tables import escaped
 from mmrns.scoring import ScoringFunction
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -49,8 +50,7 @@ def filled(text: str) -> str:
 
 def table(header: list[str], rows: Iterable[list[str]]) -> str:
     """A Markdown table; bars and angle brackets within cells are escaped."""
-    escaped = ([cell.replace("|", r"\|").replace("<", r"\<") for cell in row] for row in rows)
-    lines = [header, ["---"] * len(header), *escaped]
+    lines = [header, ["---"] * len(header), *([escaped(cell).replace("<", r"\<") for cell in row] for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 

@@ -115,7 +115,9 @@ def test_a_run_and_likeness_are_ranked_as_one(runs, tmp_path):
     assert ensemble(tmp_path / "alike", runs[0], "--feature-similarity", "text=0.5", "image=0.25") == 0
     metrics = json.loads((tmp_path / "alike/metrics.json").read_text())
     assert metrics["feature_similarity"] == {"text": 0.5, "image": 0.25}
-    assert metrics["members"] == [{"run": os.path.relpath(runs[0], tmp_path / "alike"), "weight": 1.0}]
+    member = {"run": os.path.relpath(runs[0], tmp_path / "alike"), "weight": 1.0}
+    assert metrics["members"] == [member | {"weights_sha256": load(runs[0]).weights_sha256()}]
+    assert metrics["triples_sha256"] == load_dataset(load(runs[0]).config.dataset).triples_sha256
     ranks, alone = (pd.read_parquet(folder / "ranks.parquet")["rank"] for folder in (tmp_path / "alike", runs[0]))
     assert metrics["test"]["both"]["mrr"] == pytest.approx((1 / ranks).mean(), abs=1e-12)
     assert (ranks != alone).any()
@@ -132,8 +134,10 @@ def test_the_command_writes_metrics_of_its_ranks_and_says_of_what(runs, tmp_path
     assert ensemble(tmp_path / "both", *runs, "--weights", 2, 1, "--json") == 0
     metrics = json.loads((tmp_path / "both/metrics.json").read_text())
     assert json.loads(capsys.readouterr().out) == {split: metrics[split] for split in ("valid", "test")}
-    first, second = (os.path.relpath(run, tmp_path / "both") for run in runs)
-    assert metrics["members"] == [{"run": first, "weight": 2.0}, {"run": second, "weight": 1.0}]
+    assert metrics["members"] == [
+        {"run": os.path.relpath(run, tmp_path / "both"), "weight": weight, "weights_sha256": load(run).weights_sha256()}
+        for run, weight in zip(runs, (2.0, 1.0), strict=True)
+    ]
     assert metrics["steps"] == 60
     ranks = pd.read_parquet(tmp_path / "both/ranks.parquet")
     assert metrics["test"]["both"]["mrr"] == pytest.approx((1 / ranks["rank"]).mean(), abs=1e-12)

@@ -147,6 +147,24 @@ def test_evaluate_repeats_the_metrics_and_ranks_of_the_run(finished_run, tmp_pat
     assert f"{recorded['both']['mrr']:.4f}" in capsys.readouterr().out
 
 
+def test_evaluate_takes_what_load_gave_and_refuses_other_splits(finished_run, tmp_path):
+    run = shutil.copytree(finished_run, tmp_path / "run")
+    assert evaluate(load(run)) == json.loads((run / "metrics.json").read_text())["test"]
+    for split in ("dev", "train"):
+        with pytest.raises(UserError, match=f"^split {split}: give valid or test$"):
+            evaluate(run, split)
+
+
+def test_predict_takes_a_dataset_by_name(trained, dataset, tiny_graph, monkeypatch):
+    expected = trained.predict(head="e07", relation="r2", k=ENTITIES, dataset=dataset)
+    assert any(answer.known for answer in expected)
+    monkeypatch.setenv("MMRNS_DATA", str(tiny_graph.parent))
+    for name in (tiny_graph, str(tiny_graph), tiny_graph.name):
+        assert trained.predict(head="e07", relation="r2", k=ENTITIES, dataset=name) == expected
+    with pytest.raises(UserError, match=r"^nowhere: no such dataset"):
+        trained.predict(head="e07", relation="r2", dataset="nowhere")
+
+
 def test_the_python_interface_does_what_the_command_does(finished_run, tiny_graph, tmp_path):
     options = {name.replace("-", "_"): value for name, value in SHORT_RUN.items()}
     metrics = train(Config(dataset=str(tiny_graph), sampler="mmrns", output=str(tmp_path / "run"), **options))

@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 from mmrns.analysis.draws import sampled
 from mmrns.analysis.facts import Facts
 from mmrns.analysis.guide import measure
+from mmrns.analysis.hardness import hardness
 from mmrns.analysis.maps import maps
 from mmrns.analysis.measures import quality
 from mmrns.analysis.result import Analysis, Map, Moment, Options, Retrieval, SpaceQuality
 from mmrns.analysis.retrieval import FOLDS, retrieval
-from mmrns.analysis.sampling import attention_shift, hardness, relation_effect
+from mmrns.analysis.sampling import attention_shift, relation_effect
 from mmrns.analysis.spaces import Space, spaces
 from mmrns.errors import UserError
 from mmrns.explanation import Explainer

@@ -1,82 +1,17 @@
-"""What the sampler has learnt: how hard its negatives are, and how much the relation matters to what it compares."""
+"""What the sampler has learnt: how much the relation matters to what it compares."""
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from mmrns.analysis.guide import measure
-from mmrns.analysis.result import Hardness, Measure, Options
+from mmrns.analysis.result import Measure, Options
 from mmrns.analysis.spaces import Space
 from mmrns.explanation import Explainer
-from mmrns.explanation.sampling import distribution
-from mmrns.graph.answers import HEAD, TAIL, Queries
 
 Rows = NDArray[np.int64]
 
-# Questions that are looked at together: their distributions are as wide as the graph.
-_BLOCK = 32
-_MOST_QUESTIONS, _MOST_ATTENDED = 256, 200
-# A difference of scores that is this small a part of their spread is none.
-_LEAST_DIFFERENCE = 0.02
-
-
-@torch.inference_mode()
-def hardness(explainer: Explainer, options: Options) -> Hardness | None:
-    """How hard the sampler's negatives are for the model, over up to 256 train triples, half of them a direction."""
-    sampler, model, dataset = explainer.sampler, explainer.trained.model, explainer.dataset
-    number = min(_MOST_QUESTIONS, options.pairs, len(dataset.train))
-    if sampler is None or not number:
-        return None
-    rng = np.random.default_rng([options.seed, 4])
-    triples = torch.from_numpy(dataset.train[rng.permutation(len(dataset.train))[:number]])
-    parts: list[torch.Tensor] = []
-    for place, block in enumerate(triples.split(_BLOCK)):
-        queries = Queries.of(block, TAIL if place % 2 else HEAD)
-        found = distribution(sampler, model, queries, explainer.trained.step)
-        uniform, drawn = found.uniform, found.drawn
-        scores = model.score_all(queries.anchor, queries.relation, queries.direction).float()
-        everything = dataset.answers()
-        row, entity = everything.pairs(everything.rows(queries))
-        held_out = torch.zeros_like(uniform, dtype=torch.bool)
-        held_out[row, entity] = True
-        mean = (uniform * scores).sum(1)
-        spread = (uniform * (scores - mean[:, None]).square()).sum(1).sqrt()
-        parts.append(
-            torch.stack(
-                [
-                    (drawn * scores).sum(1),
-                    mean,
-                    found.entropy,
-                    (drawn * held_out).sum(1),
-                    (uniform * held_out).sum(1),
-                    spread,
-                ],
-                dim=1,
-            )
-        )
-    table = torch.cat(parts).double()
-    drawn_score, uniform_score, entropies, mass, uniform_mass, spreads = table.mean(0).tolist()
-    return Hardness(
-        questions=number,
-        expected_score=drawn_score,
-        uniform_score=uniform_score,
-        harder=float((table[:, 0] > table[:, 1]).double().mean()),
-        entropy=entropies,
-        held_out_mass=mass,
-        uniform_held_out_mass=uniform_mass,
-        reading=_reading(drawn_score - uniform_score, spreads),
-    )
-
-
-def _reading(difference: float, spread: float) -> str:
-    share = difference / spread if spread > 0 else 0.0
-    if abs(share) < _LEAST_DIFFERENCE:
-        return "the sampler's negatives are as hard as uniform ones: the model scores them alike"
-    kind = "harder" if share > 0 else "easier"
-    return (
-        f"the sampler's negatives are {kind} than uniform ones, by {abs(share):.2f} standard deviations of a "
-        "question's scores"
-    )
+_MOST_ATTENDED = 200
 
 
 def relation_effect(space: Space, relations: Rows, rows: Rows, options: Options) -> Measure:

@@ -6,6 +6,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -18,6 +19,7 @@ Phases = dict[str, float]
 
 # A turn repeats a short piece of work until this long has passed: one step of 20 ms would measure the scheduler.
 _TURN_SECONDS, _TURN_MOST = 0.3, 10
+_marks_wait = ContextVar("marks_wait", default=False)
 
 
 class Side(ABC):
@@ -43,7 +45,7 @@ class Times:
     Attributes:
         wall: seconds by the clock.
         cpu: seconds of all threads together; hardly moved by what else runs on the machine.
-        phases: seconds of parts, summed over all turns.
+        phases: seconds of parts, summed over all turns; on a GPU of one more piece a turn, which is not timed.
     """
 
     wall: list[float] = field(default_factory=list)
@@ -92,14 +94,29 @@ def clock() -> float:
     return time.perf_counter()
 
 
+def mark() -> float:
+    """Seconds, between two phases of a piece of work.
+
+    A GPU is waited for in pieces alone that are not timed: it would stand idle between the phases of a side that has
+    some, and not of one that has none.
+    """
+    return clock() if _marks_wait.get() else time.perf_counter()
+
+
 def _take_turn(run: Callable[[], Phases], times: Times) -> None:
-    started, cpu_started, pieces = clock(), time.process_time(), 0
-    while pieces == 0 or (time.perf_counter() - started < _TURN_SECONDS and pieces < _TURN_MOST):
-        for name, seconds in run().items():
+    pieces: list[Phases] = []
+    started, cpu_started = clock(), time.process_time()
+    while not pieces or (time.perf_counter() - started < _TURN_SECONDS and len(pieces) < _TURN_MOST):
+        pieces.append(run())
+    times.wall.append((clock() - started) / len(pieces))
+    times.cpu.append((time.process_time() - cpu_started) / len(pieces))
+    if torch.cuda.is_initialized() and pieces[0]:  # its phases are those of a piece apart
+        waited = _marks_wait.set(True)
+        pieces = [run()]
+        _marks_wait.reset(waited)
+    for phases in pieces:
+        for name, seconds in phases.items():
             times.phases[name] = times.phases.get(name, 0.0) + seconds
-        pieces += 1
-    times.wall.append((clock() - started) / pieces)
-    times.cpu.append((time.process_time() - cpu_started) / pieces)
 
 
 def ratios(rival: list[float], ours: list[float]) -> Spread:

@@ -11,7 +11,7 @@ import torch
 
 from mmrns.benchmark.alternation import Side, Spread, Times, alternate, peak_memory, ratios
 from mmrns.errors import UserError
-from mmrns.files import read_json, write_json
+from mmrns.files import claimed, lock_file, read_json, write_json, write_text
 from mmrns.training.run_folder import environment
 
 
@@ -73,9 +73,13 @@ def measure(
         "comparisons": found,
         "load_average": [round(value, 2) for value in os.getloadavg()] if hasattr(os, "getloadavg") else None,
         "date": time.strftime("%Y-%m-%d"),
-        # The command is said apart, as it reads on any machine.
-        "environment": {name: value for name, value in environment().items() if name not in ("command", "host")},
+        "environment": machine(),
     }
+
+
+def machine() -> dict[str, Any]:
+    """What a record says of where its figures were made: not the host's name; the command is said apart, as typed."""
+    return {name: value for name, value in environment().items() if name not in ("command", "host")}
 
 
 def _figures(
@@ -123,12 +127,21 @@ def read_record(path: Path) -> list[dict[str, Any]]:
     return entries
 
 
-def add_to_record(path: Path, entry: dict[str, Any]) -> list[dict[str, Any]]:
-    """Write the entry in the place of one with equal benchmark and settings; returns all entries."""
-    entries = [other for other in read_record(path) if _identity(other) != _identity(entry)]
-    entries = sorted([*entries, entry], key=lambda e: (e["benchmark"], str(e["settings"])))
-    write_json(path, entries)
-    return entries
+def add_to_record(path: Path, entry: dict[str, Any], page: Callable[[list[dict[str, Any]]], str] | None = None) -> None:
+    """Write the entry in the place of one with equal benchmark and settings; one process at a time.
+
+    Args:
+        path: of the record.
+        entry: what `measure` found.
+        page: makes of all entries the page that is written beside the record.
+    """
+    with claimed(path, wait=True):
+        entries = [other for other in read_record(path) if _identity(other) != _identity(entry)]
+        entries = sorted([*entries, entry], key=lambda e: (e["benchmark"], str(e["settings"])))
+        write_json(path, entries)
+        if page:
+            write_text(path.with_suffix(".md"), page(entries))
+        lock_file(path).unlink(missing_ok=True)
 
 
 def recorded(path: Path, benchmark: str, settings: dict[str, Any]) -> dict[str, Any]:
@@ -143,22 +156,31 @@ def recorded(path: Path, benchmark: str, settings: dict[str, Any]) -> dict[str, 
     raise UserError(f"{path}: holds no figures with these settings; run once with --record {path}")
 
 
-def behind(then: dict[str, Any], now: dict[str, Any], tolerance: float) -> list[str]:
-    """A line for each ratio of an entry that fell behind a recorded one beyond noise.
+def behind(
+    then: dict[str, Any], now: dict[str, Any], tolerance: float, absent: Mapping[str, str] | None = None
+) -> list[str]:
+    """A line for each recorded ratio that an entry fell behind beyond noise, or does not have.
 
     A ratio has fallen behind when even its best turn, with `tolerance` (a share) on top, is below the worst turn of
     the record, both by the clock and in processor time: what else runs on a machine shows in one of them only.
+
+    Args:
+        then: the recorded entry.
+        now: what was measured.
+        tolerance: see above.
+        absent: rival -> why it could not be measured now.
     """
     lines = []
-    earlier = {part["title"]: part["ratios"] for part in then["comparisons"]}
-    for part in now["comparisons"]:
-        for rival, found in part["ratios"].items():
-            before = earlier.get(part["title"], {}).get(rival)
-            if before and all(found[kind]["high"] * (1 + tolerance) < before[kind]["low"] for kind in ("wall", "cpu")):
-                lines.append(
-                    f"{part['title']}: {rival} takes {found['wall']['median']:.2f} times as long as ours; it was "
-                    f"{before['wall']['median']:.2f}"
-                )
+    measured = {part["title"]: part["ratios"] for part in now["comparisons"]}
+    for part in then["comparisons"]:
+        for rival, before in part["ratios"].items():
+            found, was = measured.get(part["title"], {}).get(rival), f"it was {before['wall']['median']:.2f}"
+            if found is None:
+                why = f" ({absent[rival]})" if absent and rival in absent else ""
+                lines.append(f"{part['title']}: {rival} was not measured now{why}; {was} times as long as ours")
+            elif all(found[kind]["high"] * (1 + tolerance) < before[kind]["low"] for kind in ("wall", "cpu")):
+                taken = f"{found['wall']['median']:.2f} times as long as ours"
+                lines.append(f"{part['title']}: {rival} takes {taken}; {was}")
     return lines
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from mmrns.benchmark.alternation import Phases, Side, clock
+from mmrns.benchmark.alternation import Phases, Side, mark
 from mmrns.benchmark.comparison import Comparison
 from mmrns.features.decoding import PictureError, read_picture
 from mmrns.features.images import ImageEncoder
@@ -77,17 +77,17 @@ class Extraction(Side):
         forward, inside = getattr(network, method), [0.0]
 
         def timed(*given: Any, **named: Any) -> Any:
-            started = clock()
+            started = mark()
             result = forward(*given, **named)
-            inside[0] += clock() - started
+            inside[0] += mark() - started
             return result
 
         setattr(network, method, timed)
 
         def run() -> Phases:
-            inside[0], started = 0.0, clock()
+            inside[0], started = 0.0, mark()
             self.encode(encoder)
-            return {"encoder": inside[0], "rest": clock() - started - inside[0]}
+            return {"encoder": inside[0], "rest": mark() - started - inside[0]}
 
         return run
 

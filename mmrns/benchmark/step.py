@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from mmrns.benchmark.alternation import Phases, Side, alternate, clock
+from mmrns.benchmark.alternation import Phases, Side, alternate, mark
 from mmrns.config import Config
 from mmrns.features import FeatureStore
 from mmrns.features.mapped import Tokens
@@ -93,16 +93,16 @@ class Stepper:
         """Take one step; returns the seconds of its phases."""
         self.done += 1
         self._drawing = 0.0
-        marks = [clock()]
+        marks = [mark()]
         rows = self.batches.rows(self.done).to(self.device)
         self.generator.manual_seed(derived_seed(self.config.seed, self.done, 0, 1))
         loss = self.objective(self.triples[rows], self.done, self.generator, False).loss
-        marks.append(clock())
+        marks.append(mark())
         loss.backward()
-        marks.append(clock())
+        marks.append(mark())
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        marks.append(clock())
+        marks.append(mark())
         forward, backward, update = (later - earlier for earlier, later in itertools.pairwise(marks))
         return {"draw": self._drawing, "loss": forward - self._drawing, "backward": backward, "update": update}
 
@@ -113,9 +113,9 @@ class Stepper:
             return
 
         def timed(*arguments: object) -> object:
-            started = clock()
+            started = mark()
             drawn = draw(*arguments)
-            self._drawing += clock() - started
+            self._drawing += mark() - started
             return drawn
 
         sampler.draw = timed  # type: ignore[assignment]

@@ -72,7 +72,8 @@ def as_text(result: dict[str, Any]) -> str:
     for entry in result["findings"]:
         head = f"{entry['severity']}: {entry['code']} ({entry['where']}): {entry['explanation']}"
         parts.append("\n".join([head, *(f"    {example}" for example in entry["examples"])]))
-    parts.append(f"{result['errors']} errors, {result['warnings']} warnings, {result['notes']} notes")
+    counts = {severity: result[f"{severity}s"] for severity in ("error", "warning", "note")}
+    parts.append(", ".join(f"{number} {severity}{'s' * (number != 1)}" for severity, number in counts.items()))
     return "\n\n".join(parts)
 
 

@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Open the runs and serve the page until interrupted."""
     if importlib.util.find_spec("gradio") is None:
-        raise UserError("the explorer needs gradio, which is not installed; pip install 'mmrns[explore]'")
+        raise UserError("the explorer needs gradio, which is not installed; run: pip install 'gradio>=6'")
     from mmrns.explorer.server import application, bind, is_loopback, serve
     from mmrns.explorer.session import Explorer
 

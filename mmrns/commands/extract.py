@@ -45,6 +45,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Extract, then say what came out: encoders, shapes, how many entities have what, what not, and first faults."""
     from mmrns.features.extract import extract
     from mmrns.features.store import MANIFEST_FILE
+    from mmrns.features.texts import names_left
     from mmrns.graph.dataset import load_dataset
     from mmrns.processes import launched
 
@@ -79,6 +80,11 @@ def run(arguments: argparse.Namespace) -> None:
     left_out = [f"{number:,} {what}" for key, what in beyond.items() if (number := manifest["counts"].get(key))]
     if left_out:
         print(f"  left out: {', '.join(left_out)}")
+    wordless = len(names_left(dataset, options))
+    if wordless:
+        have = "entities have" if wordless > 1 else "entity has"
+        mend = "--text-from names (with --overwrite) takes the words of their ids"
+        print(f"  {wordless:,} {have} neither texts nor a label; {mend}")
     if faults:
         print(f"  {len(faults)} pictures could not be used (all in {manifest_path.name}):")
         for fault in faults[:5]:

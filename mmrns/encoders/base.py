@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from mmrns.errors import UserError
 from mmrns.features import FeatureStore
 from mmrns.memory import huge_pages
-from mmrns.plugins import find
+from mmrns.plugins import find, not_made
 
 INPUT = "input_"
 """Buffers of this prefix hold an encoder's features, so that a checkpoint is enough to predict with."""
@@ -146,7 +146,7 @@ def build_encoder(
     try:
         encoder: EntityEncoder = encoder_class(num_entities, width, initial_range, inputs, **(options or {}))
     except TypeError as error:
-        raise UserError(f"--encoder-options: {name} does not take them ({error}); see its docstring") from error
+        raise not_made("--encoder", name, options, error) from error
     except ValueError as error:
         raise UserError(f"--encoder {name}: {error}") from error
     if dropout:

@@ -1,5 +1,6 @@
 """Metrics of a split in whole and in parts, and the per-query table behind them."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from mmrns.evaluation.metrics import ranking_metrics
 from mmrns.evaluation.ranking import Ranks, rank_triples
 from mmrns.evaluation.sample import sampled_triples
 from mmrns.features import MODALITIES, FeatureStore
+from mmrns.files import file_inside
 from mmrns.graph import AnswerIndex, Dataset
 from mmrns.graph.answers import HEAD, TAIL
 from mmrns.graph.statistics import CATEGORIES, relation_categories
@@ -54,13 +56,26 @@ def evaluate_split(
 
 
 def entities_with(dataset: Dataset, features: FeatureStore | None, modality: str) -> NDArray[np.bool_]:
-    """(E,) bool: the entity has features of the modality or, without a features file, entities.jsonl lists some."""
+    """(E,) bool: the entity has features of the modality.
+
+    Without a features file: entities.jsonl lists a text, or a picture that is there.
+    """
     if features is not None:
         return features.presence(modality).cpu().numpy().astype(bool)
-    key = f"{modality}s"
-    return np.array(
-        [bool(dataset.records.get(identifier, {}).get(key)) for identifier in dataset.entities.ids], dtype=bool
-    )
+    records = [dataset.records.get(identifier, {}) for identifier in dataset.entities.ids]
+    listed = [record.get(f"{modality}s") or [] for record in records]
+    if modality == "image":
+        listed = [any(_there(dataset.folder, file) for file in files) for files in listed]
+    return np.array(list(map(bool, listed)), dtype=bool)
+
+
+def _there(folder: Path, picture: str) -> bool:
+    """Whether a picture that entities.jsonl lists is a file of the dataset."""
+    try:
+        file_inside(folder, picture)
+    except ValueError:
+        return False
+    return True
 
 
 def _table(

@@ -33,10 +33,15 @@ def paired_difference(ours: Sequence[CompactRanks], theirs: Sequence[CompactRank
     Raises:
         UserError: the runs rank different queries.
     """
-    if len({ranks.queries for ranks in (*ours, *theirs)}) > 1:
-        raise UserError("ranks.parquet: the runs to compare rank different test queries; run them on the same dataset")
+    check_same_queries([*ours, *theirs])
     by_query = _mean_over_seeds(ours) - _mean_over_seeds(theirs)
     return difference_of(by_query.reshape(2, -1).mean(axis=0))
+
+
+def check_same_queries(runs: Sequence[CompactRanks]) -> None:
+    """Raise UserError unless all runs rank the same queries: no others can be paired or averaged."""
+    if len({ranks.queries for ranks in runs}) > 1:
+        raise UserError("ranks.parquet: the runs to compare rank different test queries; run them on the same dataset")
 
 
 def difference_of(blocks: NDArray[np.float64]) -> Difference:

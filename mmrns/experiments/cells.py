@@ -6,7 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -17,6 +17,7 @@ from mmrns.config_file import read_mapping
 from mmrns.encoders import EntityEncoder
 from mmrns.errors import UserError
 from mmrns.experiments.grid import Cell, Grid, as_text
+from mmrns.features.digests import file_sha256
 from mmrns.files import claimed, read_object
 from mmrns.graph.dataset import dataset_folder
 from mmrns.plugins import find
@@ -36,7 +37,8 @@ class State:
     """Where the run of a cell's seed stands.
 
     Attributes:
-        kind: "done", "started" (it can be resumed), "absent", or "differs": its options are not the cell's any more.
+        kind: "done", "started" (it can be resumed), "absent", or "differs": its options are not the cell's any more, or
+            its members not those that it was ranked with.
         detail: the step of a started run; how a run differs.
     """
 
@@ -54,7 +56,10 @@ def state_of(cell: Cell, seed: int, folder: Path) -> State:
         return State("absent")
     changed = []
     if run.metrics_file.is_file():
-        changed += other_members(read_object(run.metrics_file, "delete it"), cell)
+        metrics = read_object(run.metrics_file, "delete it")
+        beside = {member.row: folder.parent.parent / member.row / folder.name for member in cell.members}
+        changed += other_members(metrics, cell)
+        changed += other_weights(metrics, {row: weights_sha256(member) for row, member in beside.items()})
     changed += differences(read_mapping(run.config_file, str(run.config_file))[0], cell.config(seed))
     if changed:
         return State("differs", changed[0] + (f" and {len(changed) - 1} more" if len(changed) > 1 else ""))
@@ -103,6 +108,27 @@ def other_members(metrics: dict[str, Any], cell: Cell) -> list[str]:
     ]
 
 
+def other_weights(metrics: dict[str, Any], now: Mapping[str, str | None]) -> list[str]:
+    """How the weights of an ensemble's members were others when it was ranked; what either side lacks may be the same.
+
+    Args:
+        metrics: its metrics.json; that of a run has no members.
+        now: row -> `weights_sha256` of the member there is now.
+    """
+    ranked = {Path(member["run"]).parent.name: member.get("weights_sha256") for member in metrics.get("members", [])}
+    return [
+        f"other weights of {row} than there are now"
+        for row, was in ranked.items()
+        if was is not None and now.get(row) not in (None, was)
+    ]
+
+
+def weights_sha256(folder: Path) -> str | None:
+    """Fingerprint of a run's weights, as an ensemble keeps it of its members; None where there are none."""
+    file = RunFolder(folder).model_file
+    return file_sha256(file) if file.is_file() else None
+
+
 def run_cells(
     grid: Grid,
     chosen: list[tuple[Cell, int]],
@@ -113,6 +139,8 @@ def run_cells(
     redo: bool = False,
 ) -> list[str]:
     """Run or resume every chosen (cell, seed) that is not done; a failure does not keep the others from running.
+
+    An ensemble is looked at again once its members have been run.
 
     Args:
         machine: options of the machine that hold for every run, as text, such as threads: "1".
@@ -135,7 +163,12 @@ def run_cells(
             f"{changed[0]}{more}: was run with {states[changed[0]].detail}; give --redo to remove it and run it anew, "
             "or another --runs to keep it"
         )
-    todo = [(cell, seed, folder) for cell, seed, folder in folders if states[folder].kind != "done"]
+    undone = {folder for folder, state in states.items() if state.kind != "done"}
+    todo = [
+        (cell, seed, folder)
+        for cell, seed, folder in folders
+        if folder in undone or undone.intersection(member.folder(runs, seed) for member in cell.members)
+    ]
     extra = [text for name, value in machine.items() for text in (flag(name), value)]
     for cell in {cell.name: cell for cell, _, _ in todo if not cell.members}.values():
         require_features(grid, cell, machine.get("features", ""))
@@ -146,14 +179,14 @@ def run_cells(
                 say(f"[{number}/{len(todo)}] {cell.name} seed {seed}: another process is at it")
                 continue
             state = state_of(cell, seed, folder)
-            if state.kind == "done":  # by another process, meanwhile
+            if state.kind == "done":  # by another process, meanwhile, or an ensemble of the same weights still
                 continue
             missing = [m.name for m in cell.members if state_of(m, seed, m.folder(runs, seed)).kind != "done"]
             if missing:
                 failed.append(f"{cell.name} seed {seed}: needs {', '.join(missing)}, which --only {missing[0]} runs")
                 continue
-            if state.kind == "differs" and not redo:  # since the check above, by another process
-                failed.append(f"{cell.name} seed {seed}: was run with {state.detail} meanwhile ({folder})")
+            if state.kind == "differs" and not redo:  # since the check above, by another process, or its members do
+                failed.append(f"{cell.name} seed {seed}: was run with {state.detail} ({folder}); --redo runs it anew")
                 continue
             if state.kind == "differs" or (state.kind == "started" and cell.members):
                 shutil.rmtree(folder)

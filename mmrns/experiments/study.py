@@ -6,7 +6,7 @@ trials is exact.
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -28,6 +28,9 @@ from mmrns.training.batches import derived_seed
 COUNTED = (TrialState.COMPLETE, TrialState.PRUNED)
 STARTUP = 5  # trials before the sampler learns from them, and before any is pruned
 _IDENTITY = "search"
+# Attributes of a trial: whether it runs in `Search.trials_folder`; the last validations before each kill, None once it
+# was left in another way.
+_OWN_PLACE, _KILLED_AT = "own_place", "killed_at"
 _ATTEMPTS = 3
 
 
@@ -37,7 +40,7 @@ class Search:
 
     Attributes:
         name: of the study.
-        storage: SQLite file of the study; trials run in a folder beside it.
+        storage: SQLite file of the study; trials run in STORAGE-trials/<name> beside it, which no other storage shares.
         config_file, settings: the configuration that is tuned, and options that differ from it.
         space: what is varied.
         seed: of what the search draws; runs keep the configuration's seed.
@@ -67,9 +70,15 @@ class Search:
         rules = {"seed": self.seed, "pruner": self.pruner, "pair": self.pair}
         return {"options": options, "space": self.space.described(), **rules}
 
-    def folder(self, number: int) -> Path:
-        """Where a trial runs."""
-        return self.storage.parent / self.name / f"trial-{number}"
+    @property
+    def trials_folder(self) -> Path:
+        """Where new trials run."""
+        return self.storage.with_name(f"{self.storage.name}-trials") / self.name
+
+    def folder(self, trial: Trial | FrozenTrial) -> Path:
+        """Where a trial runs; one of before there was `trials_folder` stays where it was begun."""
+        own = trial.user_attrs.get(_OWN_PLACE)
+        return (self.trials_folder if own else self.storage.parent / self.name) / f"trial-{trial.number}"
 
 
 @contextlib.contextmanager
@@ -96,10 +105,14 @@ def begin_study(search: Search) -> optuna.Study:
     """The study of a search, made anew or gone on with.
 
     Raises:
-        UserError: the storage cannot be read, or holds a study of this name with another space or other options.
+        UserError: the storage cannot be read, or holds a study of this name with another space or other options; or it
+            lacks it, and trials of one that was there before still lie in its folder: they are not taken over, and not
+            removed either, since --keep may have kept them.
     """
     with locked(search.storage):
         kept = _storage(search.storage)
+        if search.name not in optuna.get_all_study_names(kept):
+            _refuse_leftovers(search.trials_folder.glob("trial-*"))
         study = optuna.create_study(storage=kept, study_name=search.name, direction="maximize", load_if_exists=True)
         if not study.user_attrs and not study.get_trials(deepcopy=False):
             study.set_user_attr(_IDENTITY, search.identity)
@@ -109,6 +122,15 @@ def begin_study(search: Search) -> optuna.Study:
             f"--study {search.name}: {search.storage} holds it with {changed}; give another --study to search anew"
         )
     return study
+
+
+def _refuse_leftovers(folders: Iterable[Path]) -> None:
+    """Raise UserError where there is a folder of a trial that is yet to be drawn."""
+    for folder in folders:
+        if folder.exists():
+            raise UserError(
+                f"{folder}: was left by another study; move or remove {folder.parent}, or give another --storage"
+            )
 
 
 def identity_of(study: optuna.Study, storage: Path) -> dict[str, Any]:
@@ -182,15 +204,20 @@ def next_trial(study: optuna.Study, search: Search, trials: int) -> Iterator[Tri
 
     A trial that a process left behind goes on before a new one is drawn. The first is the configuration's own values,
     where they lie in the space. What is drawn depends on the seed, the trial's number and the trials before it alone.
+
+    Raises:
+        UserError: another process is at work in the trial's folder, or something lies where a new trial would run.
     """
     with contextlib.ExitStack() as held:
         trial = None
         with locked(search.storage):
             running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-            left_behind = [frozen for frozen in running if is_free(search.folder(frozen.number))]
+            left_behind = [frozen for frozen in running if is_free(search.folder(frozen))]
             if counted(study) + len(running) - len(left_behind) < trials:
                 trial = _taken_up(study, left_behind) or _drawn(study, search)
-                held.enter_context(claimed(search.folder(trial.number)))
+                folder = search.folder(trial)
+                if not held.enter_context(claimed(folder)):
+                    raise UserError(f"{folder}: another process is at it; wait for it to end, or stop it")
         yield trial
 
 
@@ -200,15 +227,21 @@ def is_free(folder: Path) -> bool:
         return free
 
 
+def leave(trial: Trial) -> None:
+    """Note that a trial's process is about to end in an orderly way, which is no kill."""
+    trial.set_user_attr(_KILLED_AT, None)
+
+
 def _taken_up(study: optuna.Study, left_behind: list[FrozenTrial]) -> Trial | None:
-    """The first trial that can go on; one that was killed again and again at the same step is given up."""
+    """The first trial that can go on; one that was killed `_ATTEMPTS` times after the same step is given up."""
     for frozen in left_behind:
         trial = Trial(study, frozen._trial_id)
-        begun_at = [*frozen.user_attrs.get("begun_at", []), max(frozen.intermediate_values, default=0)]
-        if begun_at.count(begun_at[-1]) <= _ATTEMPTS:
-            trial.set_user_attr("begun_at", begun_at)
+        step, before = max(frozen.intermediate_values, default=0), frozen.user_attrs.get(_KILLED_AT, [])
+        killed_at = [] if before is None else [*before, step]
+        if killed_at.count(step) < _ATTEMPTS:
+            trial.set_user_attr(_KILLED_AT, killed_at)
             return trial
-        trial.set_user_attr("why", f"killed {_ATTEMPTS} times after step {begun_at[-1]}")
+        trial.set_user_attr("why", f"killed {_ATTEMPTS} times after step {step}")
         study.tell(trial, state=TrialState.FAIL)
     return None
 
@@ -218,14 +251,15 @@ def _drawn(study: optuna.Study, search: Search) -> Trial:
     before = study.get_trials(deepcopy=False)
     own = search.space.own_values(search.config)
     tried = any(trial.params == own and trial.state != TrialState.FAIL for trial in before)
-    waiting = any(trial.state == TrialState.WAITING for trial in before)
+    waiting = [trial.number for trial in before if trial.state == TrialState.WAITING]
+    number = len(before)
+    _refuse_leftovers([search.trials_folder / f"trial-{waiting[0] if waiting else number}"])
     if not (search.space.outside(own) or tried or waiting):
         study.enqueue_trial(own)
-    number = len(before)
     # A sampler anew for each trial: one that is kept would repeat its first draws when a search goes on.
     seed = derived_seed(search.seed, number) % 2**32
     study.sampler = optuna.samplers.TPESampler(n_startup_trials=STARTUP, seed=seed)
     trial = study.ask()
+    trial.set_user_attr(_OWN_PLACE, True)
     search.space.suggest(trial)
-    trial.set_user_attr("begun_at", [0])
     return trial

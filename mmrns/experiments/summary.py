@@ -4,12 +4,13 @@ import statistics
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mmrns.errors import UserError
-from mmrns.experiments.bootstrap import Difference, paired_difference
+from mmrns.experiments.bootstrap import Difference, check_same_queries, paired_difference
 from mmrns.experiments.cells import modalities_used
 from mmrns.experiments.grid import Cell, Grid, Group
 from mmrns.experiments.results import METRICS, CompactRanks, Result, kept_results
@@ -124,10 +125,15 @@ def _summary(
         for split in ("test", "valid")
         if results and (split == "test" or cell.config().selection == "best")
     }
+    ranks = [result.ranks for result in results]
+    try:
+        check_same_queries(ranks)
+    except UserError as error:
+        raise UserError(f"{results[0].folder.parent}: {error}") from None
     difference = None
     if results and against:
         try:
-            difference = paired_difference([r.ranks for r in results], [r.ranks for r in against])
+            difference = paired_difference(ranks, [r.ranks for r in against])
         except UserError as error:
             raise UserError(f"{results[0].folder.parent} against {against[0].folder.parent}: {error}") from None
     return CellSummary(
@@ -140,7 +146,7 @@ def _summary(
         difference=difference,
         steps=_joined(f"{result.metrics['steps']}" for result in results),
         minutes=_mean(result.metrics["train_seconds"] / 60 for result in results),
-        selection=_joined(_rule(result) for result in results),
+        selection=_joined(selected_by(result.metrics) for result in results),
         precision=_joined(_precision(result) for result in results),
         sees=_joined(_sees(result) for result in results),
         commits=_joined(_commit(result) for result in results),
@@ -161,9 +167,9 @@ def _part_means(results: list[Result], parts: dict[str, NDArray[np.bool_]]) -> d
     return {name: float(reciprocal[where].mean()) if where.any() else None for name, where in parts.items()}
 
 
-def _rule(result: Result) -> str:
-    """What chose the checkpoint, e.g. "mrr on valid", "mrr on held-out" or "last step"."""
-    selection = result.metrics["selection"]
+def selected_by(metrics: dict[str, Any]) -> str:
+    """What chose a run's checkpoint, e.g. "mrr on valid", "mrr on held-out" or "last step"."""
+    selection = metrics["selection"]
     if selection.get("rule") == "last":
         return "last step"
     return f"{str(selection.get('metric')).removeprefix('both.')} on {selection['split']}"

@@ -10,11 +10,12 @@ import optuna
 import torch
 from optuna.trial import Trial, TrialState
 
-from mmrns.config import Config
+from mmrns.config_file import read_mapping
 from mmrns.config_io import load_config
 from mmrns.errors import DivergedError, StoppedError, UserError
+from mmrns.experiments.cells import differences
 from mmrns.experiments.grid import as_text
-from mmrns.experiments.study import STARTUP, Search, begin_study, counted, locked, next_trial
+from mmrns.experiments.study import STARTUP, Search, begin_study, counted, leave, locked, next_trial
 from mmrns.experiments.tuning_record import TrialRow, write_record
 from mmrns.files import lock_file
 from mmrns.training.loop import train
@@ -59,16 +60,17 @@ def tune(search: Search, trials: int, results: Path, say: Callable[[str], None],
                 break
             values = ", ".join(f"{name} {_short(value)}" for name, value in trial.params.items())
             say(f"[{counted(study) + 1}/{trials}] trial {trial.number}: {values}")
-            outcome = _run(study, trial, search)
+            folder = search.folder(trial)
+            outcome = _run(study, trial, search, folder)
             with locked(search.storage):
                 if outcome.why:
                     trial.set_user_attr("why", outcome.why)
                 study.tell(trial, outcome.value, outcome.state)
                 write_record(study, search, results)
                 if not keep:
-                    shutil.rmtree(search.folder(trial.number), ignore_errors=True)
+                    shutil.rmtree(folder, ignore_errors=True)
                 # The lock of a trial that has ended is nobody's any more.
-                lock_file(search.folder(trial.number)).unlink(missing_ok=True)
+                lock_file(folder).unlink(missing_ok=True)
             say(f"    {TrialRow.of(study.get_trials(deepcopy=False)[trial.number])}")
             if outcome.error:
                 raise outcome.error
@@ -77,11 +79,11 @@ def tune(search: Search, trials: int, results: Path, say: Callable[[str], None],
     return study
 
 
-def _run(study: optuna.Study, trial: Trial, search: Search) -> _Outcome:
-    """Train a trial to its end, or on from where it was left."""
+def _run(study: optuna.Study, trial: Trial, search: Search, folder: Path) -> _Outcome:
+    """Train a trial to its end, or on from where it was left; UserError when its folder holds another's run."""
     frozen = study.get_trials(deepcopy=False)[trial.number]
     reported, spent, started = set(frozen.intermediate_values), frozen.user_attrs.get("seconds", 0.0), time.monotonic()
-    folder = search.folder(trial.number)
+    run = RunFolder(folder)
 
     def on_validation(step: int, metrics: dict[str, float]) -> None:
         trial.set_user_attr("seconds", round(spent + time.monotonic() - started, 1))
@@ -93,27 +95,27 @@ def _run(study: optuna.Study, trial: Trial, search: Search) -> _Outcome:
             raise optuna.TrialPruned
 
     try:
-        config = _config_of(search, trial)
+        config = load_config({**search.settings, **trial.params, "output": str(folder)}, search.config_file)
     except UserError as error:
         return _Outcome(TrialState.PRUNED, why=str(error))
+    begun = run.config_file.is_file()
+    changed = differences(read_mapping(run.config_file, str(run.config_file))[0], config) if begun else []
+    if changed:
+        leave(trial)
+        said = changed[0].replace(", the cell says", f", trial {trial.number} has")
+        raise UserError(f"{folder}: holds another run ({said}); move or remove it, and the trial begins anew")
     try:
-        metrics = train(config, RunFolder(folder).config_file.is_file(), on_validation, rank_test=False)
+        metrics = train(config, begun, on_validation, rank_test=False)
     except optuna.TrialPruned:
         return _Outcome(TrialState.PRUNED, why="below the median")
     except (DivergedError, torch.OutOfMemoryError) as error:
         return _Outcome(TrialState.PRUNED, why=str(error).splitlines()[0])
     except StoppedError:
-        trial.set_user_attr("begun_at", [])
+        leave(trial)
         raise StoppedError(f"stopped in trial {trial.number}; the same command goes on from there") from None
     except Exception as error:
         return _Outcome(TrialState.FAIL, why=str(error).partition("\n")[0], error=error)
     return _Outcome(TrialState.COMPLETE, metrics["best"])
-
-
-def _config_of(search: Search, trial: Trial) -> Config:
-    """The configuration of a trial's run."""
-    changes = {**search.settings, **trial.params, "output": str(search.folder(trial.number))}
-    return load_config(changes, search.config_file)
 
 
 def _short(value: object) -> str:

@@ -66,6 +66,14 @@ def reads_names(dataset: Dataset, text_from: str) -> bool:
     return text_from == "names" or (text_from == "auto" and not dataset.records)
 
 
+def names_left(dataset: Dataset, options: ExtractOptions) -> list[str]:
+    """Ids of entities with neither texts nor a label whose words --text-from names would encode, and these do not."""
+    if options.text_encoder == "none" or reads_names(dataset, options.text_from):
+        return []
+    wordless = (e for e in dataset.entities.ids if not text_units(dataset.records.get(e, {}), "none", 1)[0])
+    return [entity for entity in wordless if name_text(entity)]
+
+
 def has_text(dataset: Dataset, text_from: str) -> bool:
     """Whether any entity has something to encode."""
     records = [dataset.records.get(entity, {}) for entity in dataset.entities.ids]

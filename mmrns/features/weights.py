@@ -67,9 +67,11 @@ def package_files(given: str, flag: str) -> list[Path]:
         files = metadata.distribution(name).files or []
     except (metadata.PackageNotFoundError, ValueError):
         installed = {found.metadata["Name"] or "" for found in metadata.distributions()}
-        near = difflib.get_close_matches(name, installed, n=1)
-        hint = f"did you mean {PACKAGE}{near[0]}?" if near else f"run: pip install {name or 'NAME'}"
-        raise UserError(f"{flag} {given}: no such package is installed; {hint}") from None
+        near = difflib.get_close_matches(name, installed, n=1, cutoff=0.85)
+        hint = f"did you mean {PACKAGE}{near[0]}? If not, " if near else ""
+        raise UserError(
+            f"{flag} {given}: no such package is installed; {hint}run: pip install {name or 'NAME'}"
+        ) from None
     return [Path(str(file.locate())) for file in files]
 
 

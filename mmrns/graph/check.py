@@ -4,7 +4,7 @@ A check is a function of `Facts` that gives findings; `@check` is all it takes t
 """
 
 import unicodedata
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -12,8 +12,8 @@ import numpy as np
 
 from mmrns.errors import shortened
 from mmrns.files import file_inside
-from mmrns.graph import overlap  # noqa: F401 - registers its check
-from mmrns.graph.dataset import SPLITS, Dataset
+from mmrns.graph import header, overlap  # noqa: F401 - each registers its check
+from mmrns.graph.dataset import ENTITY_FIELDS, RELATION_FIELDS, SPLITS, Dataset
 from mmrns.graph.findings import CHECKS, EXAMPLES, Facts, Finding, Severity, check, share
 from mmrns.graph.relatedness import related_relations, reversed_pairs
 from mmrns.graph.statistics import CATEGORIES, relation_categories
@@ -268,6 +268,32 @@ def records_and_triples(facts: Facts) -> Iterator[Finding]:
             f"entities of the triples without a line: {share(len(missing), len(known))}, so no label, text or "
             "picture; add a line for each",
             [f"{facts.first_line(dataset.entities, row)}: {dataset.entities.ids[row]!r}" for row in missing[:EXAMPLES]],
+        )
+
+
+@check
+def unknown_fields(facts: Facts) -> Iterator[Finding]:
+    """Fields of entities.jsonl and relations.jsonl that nothing reads: misspelt ones above all."""
+    dataset = facts.dataset
+    for file, records, known in (
+        ("entities.jsonl", dataset.records, ENTITY_FIELDS),
+        ("relations.jsonl", dataset.relation_records, RELATION_FIELDS),
+    ):
+        fields = [sorted(record.keys() - known) for record in records.values()]
+        counts = Counter(name for unknown in fields for name in unknown)
+        if not counts:
+            continue
+        listed = ", ".join(f"{name} ({number:,} line{'s' * (number > 1)})" for name, number in counts.most_common())
+        found = [(line, unknown) for line, unknown in enumerate(fields, start=1) if unknown]
+        ids = list(records)
+        yield Finding(
+            "unknown-fields",
+            "note",
+            file,
+            len(found),
+            f"fields that are not read: {shortened(listed, 200)}; known are {', '.join(known)}",
+            [f"{file}:{line}: {ids[line - 1]!r}: {', '.join(unknown)}" for line, unknown in found[:EXAMPLES]],
+            {"lines": dict(counts)},
         )
 
 

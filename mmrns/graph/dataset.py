@@ -1,5 +1,6 @@
 """Datasets: a folder with three splits, and optionally what people see of its entities and relations."""
 
+import hashlib
 import os
 import re
 from dataclasses import dataclass, field
@@ -22,6 +23,8 @@ SPLITS = ("train", "valid", "test")
 Split = Literal["train", "valid", "test"]
 UNUSED = "unused"
 """Name, beside SPLITS, of known triples that a run neither trains on nor ranks."""
+ENTITY_FIELDS, RELATION_FIELDS = ("id", "label", "type", "texts", "images"), ("id", "label")
+"""What is read of a line of entities.jsonl and of relations.jsonl; others may stand there."""
 _HALF_PAIR = re.compile("[\ud800-\udfff]")
 
 
@@ -35,6 +38,7 @@ class Dataset:
         entities, relations: every id that occurs in a triple of any split, sorted.
         train, valid, test: (N, 3) int64, columns head, relation, tail, in the files' order.
         records: rows of entities.jsonl by id ({} without that file); ids that occur in no triple are kept here only.
+        relation_records: those of relations.jsonl, likewise.
         unused: (M, 3) known triples that are in no split, such as a valid.txt that a slice of train stands in for
             (mmrns/graph/held_out.py); they are known answers, and that is all.
         files: what the files of the splits are called.
@@ -50,6 +54,7 @@ class Dataset:
     records: dict[str, dict[str, Any]]
     unused: np.ndarray = field(default_factory=lambda: np.zeros((0, 3), dtype=np.int64))
     files: SplitFiles = NAMES
+    relation_records: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def split(self, name: str) -> np.ndarray:
         """The (N, 3) triples of "train", "valid", "test" or "unused"."""
@@ -85,6 +90,15 @@ class Dataset:
         return _AnswerCache(self)
 
     @cached_property
+    def triples_sha256(self) -> str:
+        """Fingerprint of the splits' rows, the unused ones too, in their order."""
+        digest = hashlib.sha256()
+        for split in (*SPLITS, UNUSED):
+            digest.update(f"{split} {len(self.split(split))}\n".encode())
+            digest.update(np.ascontiguousarray(self.split(split)).tobytes())
+        return digest.hexdigest()
+
+    @cached_property
     def seen(self) -> np.ndarray:
         """(E,) bool: the entity occurs in a train triple."""
         seen = np.zeros(len(self.entities), dtype=bool)
@@ -106,8 +120,12 @@ class _AnswerCache(dict[tuple[str, ...], AnswerIndex]):
         return self[splits]
 
 
-def dataset_folder(name: str) -> Path:
-    """Where a dataset lives: the folder `name`, then $MMRNS_DATA/name, then data/name (here, then beside mmrns/)."""
+def dataset_folder(name: str, flag: str = "") -> Path:
+    """Where a dataset lives: the folder `name`, then $MMRNS_DATA/name, then data/name (here, then beside mmrns/).
+
+    Args:
+        flag: the option that holds the name, for the error message; "" where it is no option's.
+    """
     beside_package = Path(__file__).resolve().parents[2] / "data"
     places = [
         Path(name),
@@ -118,7 +136,7 @@ def dataset_folder(name: str) -> Path:
             return place
     looked = ", ".join(str(place) for place in places)
     raise UserError(
-        f"--dataset {name}: no such dataset (looked in {looked}); give a folder with train.txt, valid.txt, test.txt"
+        f"{flag} {name}: no such dataset (looked in {looked}); give a folder with train.txt, valid.txt, test.txt"
     )
 
 
@@ -132,14 +150,17 @@ def known_datasets() -> list[Path]:
     return [found[name] for name in sorted(found)]
 
 
-def load_dataset(name: str | Path) -> Dataset:
+def load_dataset(name: str | Path, flag: str = "") -> Dataset:
     """Read a dataset by name or folder, its triples in any of the forms of mmrns/graph/triples.py.
+
+    Args:
+        flag: see `dataset_folder`.
 
     Raises:
         UserError: the folder or a split is missing, a line is malformed (file and line are named), or
             entities.jsonl / relations.jsonl is not what docs/extending.md describes.
     """
-    folder = dataset_folder(str(name))
+    folder = dataset_folder(str(name), flag)
     files, tables = read_splits(folder, SPLITS)
     records = _records(folder / "entities.jsonl")
     relation_records = _records(folder / "relations.jsonl")
@@ -149,7 +170,16 @@ def load_dataset(name: str | Path) -> Dataset:
     del tables, columns
     by_split = zip(SPLITS, rows[: len(SPLITS)], relation_rows, rows[len(SPLITS) :], strict=True)
     arrays = {split: np.stack(parts, axis=1, dtype=np.int64) for split, *parts in by_split}
-    return Dataset(folder.resolve().name, folder, entities, relations, **arrays, records=records, files=files)
+    return Dataset(
+        folder.resolve().name,
+        folder,
+        entities,
+        relations,
+        **arrays,
+        records=records,
+        files=files,
+        relation_records=relation_records,
+    )
 
 
 def _records(path: Path) -> dict[str, dict[str, Any]]:

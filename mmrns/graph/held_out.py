@@ -39,7 +39,7 @@ def dataset_of(config: Config) -> Dataset:
     Raises:
         UserError: as `load_dataset` and `hold_out`.
     """
-    dataset = load_dataset(config.dataset)
+    dataset = load_dataset(config.dataset, "--dataset")
     config, _ = settle_validation(config, dataset)
     return as_seen(config, dataset)
 

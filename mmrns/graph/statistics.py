@@ -39,6 +39,9 @@ def _differs_from_last(ordered: NDArray[np.int64]) -> NDArray[np.bool_]:
 
 
 def relation_categories(triples: NDArray[np.int64], num_relations: int) -> NDArray[np.int64]:
-    """Category of each relation as an index into CATEGORIES: (R,), judged on `triples` (train)."""
+    """Category of each relation as an index into CATEGORIES: (R,), judged on `triples` (train).
+
+    A relation that they do not hold is 1-1, as it has no query of several answers.
+    """
     heads, tails = answers_per_query(triples, num_relations)
     return 2 * (heads >= MANY).astype(np.int64) + (tails >= MANY).astype(np.int64)

@@ -20,6 +20,8 @@ from mmrns.errors import UserError
 from mmrns.graph.openke import read_numbered
 
 COLUMNS = ["head", "relation", "tail"]
+# What stands between columns in other tables, the more telling first.
+_NO_TABS = {",": "commas", ";": "semicolons", "|": "bars", " ": "blanks"}
 
 # A line of N-Triples. With tabs it must begin with an IRI, so that a tab-separated name may end in " .".
 _NAME = r"(<[^>\t]*>|[^\s<]\S*)"
@@ -67,7 +69,17 @@ def split_files(folder: Path, splits: tuple[str, ...]) -> SplitFiles:
     raise UserError(
         f"{folder / files.name(missing)}: missing; a dataset folder needs "
         f"{', '.join(files.name(split) for split in splits[:-1])} and {files.name(splits[-1])}"
+        + (_under_another_name(folder, missing) if files is NAMES else "")
     )
+
+
+def _under_another_name(folder: Path, split: str) -> str:
+    """What to do with a table that may be the split that is missing; "" where there is none."""
+    if (folder / f"{split}.tsv").is_file():
+        return f" (there is {split}.tsv: rename it to {NAMES.name(split)})"
+    if (folder / f"{split}.csv").is_file():
+        return f" (there is {split}.csv: convert it to tab-separated {NAMES.name(split)})"
+    return ""
 
 
 def read_splits(folder: Path, splits: tuple[str, ...]) -> tuple[SplitFiles, dict[str, pa.Table]]:
@@ -135,10 +147,18 @@ def _first_fault(path: Path) -> str | None:
         if _N_TRIPLES.fullmatch(text):
             return f"{path}:{number}: `head relation tail .`, and line 1 is not; write one form throughout"
         if len(names) != 3:
-            return f"{path}:{number}: {len(names)} columns instead of 3; write head TAB relation TAB tail"
+            columns = f"{len(names)} column{'s' * (len(names) > 1)} instead of 3"
+            return f"{path}:{number}: {columns};{_other_separator(text)} write head TAB relation TAB tail"
         if not all(names):
             return f"{path}:{number}: an empty name; write head TAB relation TAB tail"
     return None
+
+
+def _other_separator(line: str) -> str:
+    """What a line seems to have between its columns where that is no tab; "" where nothing seems to."""
+    parts = {name: len(line.split(mark)) for mark, name in _NO_TABS.items()}
+    likely = [name for name, number in parts.items() if number == 3] or [n for n, number in parts.items() if number > 3]
+    return f" the line seems to be separated by {likely[0]}:" if likely and "\t" not in line else ""
 
 
 def _not_utf8(path: Path, number: int, line: bytes, error: UnicodeDecodeError) -> NoReturn:

@@ -13,7 +13,7 @@ from mmrns.errors import UserError
 from mmrns.files import read_object
 from mmrns.graph import Dataset, Vocabulary
 from mmrns.graph.answers import HEAD, TAIL, Queries
-from mmrns.graph.dataset import Split
+from mmrns.graph.dataset import Split, load_dataset
 from mmrns.scoring import Ranker
 from mmrns.training.run_folder import RunFolder
 
@@ -58,23 +58,26 @@ class Answerer(ABC):
         relation: str,
         tail: str | None = None,
         k: int = 10,
-        dataset: Dataset | None = None,
+        dataset: Dataset | str | Path | None = None,
     ) -> list[Prediction]:
         """The k most plausible answers of (head, relation, ?) or (?, relation, tail).
 
         Args:
             head, tail: exactly one of them, as id or label.
             relation: id or label.
-            dataset: the graph the run was trained on, to mark known answers; None marks none.
+            dataset: the graph the run was trained on, or its name or folder, to mark known answers; None marks none.
 
         Raises:
-            UserError: unknown or ambiguous name, both or neither end given, or a dataset with other entities.
+            UserError: unknown or ambiguous name, both or neither end given, or a dataset that cannot be read or has
+                other entities.
         """
         if (head is None) == (tail is None):
             raise UserError("--head, --tail: give exactly one of them; the other end is what is predicted")
         if k < 1:
             raise UserError(f"-k {k}: ask for at least 1 answer")
         direction = TAIL if head is not None else HEAD
+        if isinstance(dataset, str | Path):
+            dataset = load_dataset(dataset)
         name, flag = (head, "--head") if head is not None else (tail, "--tail")
         anchor = torch.tensor([self.entities.find(str(name), flag)])
         relation_row = torch.tensor([self.relations.find(relation, "--relation")])

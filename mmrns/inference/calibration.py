@@ -1,6 +1,5 @@
 """A run's probabilities: fitted on valid, measured on test, kept in the run folder."""
 
-import hashlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from mmrns.evaluation.candidates import Candidates, in_blocks, propose
 from mmrns.files import read_kept, write_json
 from mmrns.graph import Dataset
 from mmrns.graph.answers import HEAD, TAIL, AnswerIndex, Queries
-from mmrns.graph.dataset import SPLITS, UNUSED, Split
+from mmrns.graph.dataset import SPLITS, Split
 from mmrns.inference.answerer import Answerer
 from mmrns.inference.questions import Ask, Questions, block_size, loops_allowed
 
@@ -191,13 +190,9 @@ def _temperature(trained: Answerer, triples: NDArray[np.int64], known: AnswerInd
 
 def fingerprint(trained: Answerer, dataset: Dataset, asked: Questions) -> dict[str, Any]:
     """What probabilities and predictions depend on."""
-    triples = hashlib.sha256()
-    for split in (*SPLITS, UNUSED):
-        triples.update(f"{split} {len(dataset.split(split))}\n".encode())
-        triples.update(np.ascontiguousarray(dataset.split(split)).tobytes())
     return {
         "weights_sha256": trained.weights_sha256(),
         "entities_sha256": trained.entities.sha256,
-        "triples_sha256": triples.hexdigest(),
+        "triples_sha256": dataset.triples_sha256,
         "questions_sha256": asked.sha256,
     }

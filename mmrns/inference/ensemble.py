@@ -107,7 +107,7 @@ def evaluate_ensemble(
         if not _is_weight(weight):
             raise UserError(f"--feature-similarity {modality}={weight}: give a positive number")
     members = [load(name) for name in names]
-    courses = [_finished(member) for member in members]
+    courses, digests = [_finished(member) for member in members], [member.weights_sha256() for member in members]
     first = members[0]
     for name, member in zip(names[1:], members[1:], strict=True):
         check_alike(names[0], first, name, member)
@@ -128,13 +128,18 @@ def evaluate_ensemble(
         if not together.main:
             return {}
         described = [
-            {"run": os.path.relpath(member.run.path.resolve(), folder.path.resolve()), "weight": weight}
-            for member, weight in zip(members, weights, strict=True)
+            {
+                "run": os.path.relpath(member.run.path.resolve(), folder.path.resolve()),
+                "weight": weight,
+                "weights_sha256": digest,
+            }
+            for member, weight, digest in zip(members, weights, digests, strict=True)
         ]
         of_features = {"features_sha256": features.sha256} if features and alike else {}
         metrics = courses[0] | {
             "members": described,
             "feature_similarity": alike,
+            "triples_sha256": dataset.triples_sha256,
             **of_features,
             "steps": sum(course["steps"] for course in courses),
             "train_seconds": sum(course["train_seconds"] for course in courses),

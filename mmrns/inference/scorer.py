@@ -50,7 +50,7 @@ def write_onnx(trained: TrainedModel, folder: Path) -> None:
         UserError: no onnx package, a model of over 2 GB, or an operation that ONNX does not have.
     """
     if importlib.util.find_spec("onnx") is None:
-        raise UserError("--format onnx: needs the onnx package; pip install 'mmrns[export]'")
+        raise UserError("--format onnx: needs the onnx package; run: pip install onnx onnxruntime")
     if sum(4 * tensor.numel() for tensor in trained.model.state_dict().values()) > _MOST_BYTES:
         raise UserError("--format onnx: the model is larger than the 2 GB that an ONNX file holds; use --format npy")
     example = torch.zeros(2, dtype=torch.int64), torch.zeros(2, dtype=torch.int64)

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from huggingface_hub import ModelCard, ModelHubMixin, snapshot_download
 
 from mmrns.config_io import dump_config
+from mmrns.errors import UserError
 from mmrns.features.digests import file_sha256
 from mmrns.features.hub import weights_from_hub
 from mmrns.files import write_text
@@ -113,16 +114,25 @@ def load(run: str | Path) -> TrainedModel:
     return TrainedModel(folder, config, model.eval(), entities, relations, step)
 
 
-def evaluate(run: str | Path, split: Literal["valid", "test"] = "test") -> dict[str, dict[str, Any]]:
+def evaluate(run: str | Path | Answerer, split: Literal["valid", "test"] = "test") -> dict[str, dict[str, Any]]:
     """Rank a split with a run's selected checkpoint, and write its per-query ranks into the run folder.
 
     Processes that torchrun or accelerate launch started rank it together: the main one writes and returns, the others
     return nothing.
 
+    Args:
+        run: as `load` takes it, or what that gave: its folder is read again.
+        split: "valid" or "test".
+
     Returns:
         Metrics by part, as under "valid" or "test" in metrics.json.
+
+    Raises:
+        UserError: another split, a run that cannot be loaded, or a dataset that it was not trained on.
     """
-    trained = load(run)
+    if split not in ("valid", "test"):
+        raise UserError(f"split {split}: give valid or test")
+    trained = load(run.run.path if isinstance(run, Answerer) else run)
     config = trained.config
     together = launched(config.device)
     dataset = dataset_of(config)

@@ -11,7 +11,7 @@ from mmrns.config import Config
 from mmrns.errors import UserError
 from mmrns.features import FeatureStore
 from mmrns.graph.answers import AnswerIndex, Queries
-from mmrns.plugins import find
+from mmrns.plugins import check_drawn, find, is_own, not_made
 from mmrns.scoring import KnowledgeGraphModel
 
 
@@ -97,11 +97,28 @@ def build_sampler(config: Config, context: SamplerContext) -> NegativeSampler:
     """
     num_entities = context.answers.num_entities
     if config.num_negatives >= num_entities:
-        raise UserError(f"--num-negatives {config.num_negatives}: the graph has {num_entities} entities; draw fewer")
+        raise UserError(
+            f"--num-negatives {config.num_negatives}: the graph has {num_entities} entities; "
+            f"give --num-negatives {num_entities - 1} or fewer"
+        )
     sampler_class = find("--sampler", config.sampler, "mmrns.negatives", NegativeSampler)
     try:
-        return sampler_class(config, context, **config.sampler_options)
+        sampler: NegativeSampler = sampler_class(config, context, **config.sampler_options)
     except TypeError as error:
-        raise UserError(
-            f"--sampler-options: {config.sampler} does not take them ({error}); see its docstring"
-        ) from error
+        raise not_made("--sampler", config.sampler, config.sampler_options, error) from error
+    if is_own(config.sampler):
+        _check_first_draw(sampler, config.sampler, num_entities)
+    return sampler
+
+
+def _check_first_draw(sampler: NegativeSampler, name: str, num_entities: int) -> None:
+    """Let the first draw of a user's own sampler be checked; later ones are the class's own, at no cost."""
+    draw = sampler.draw
+
+    def first(queries: Queries, *rest: Any, **named: Any) -> Negatives:
+        drawn = draw(queries, *rest, **named)
+        check_drawn(name, drawn, Negatives, len(queries.answer), num_entities)
+        sampler.__dict__.pop("draw", None)
+        return drawn
+
+    sampler.__dict__["draw"] = first

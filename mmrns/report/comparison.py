@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from mmrns.errors import UserError
 from mmrns.experiments.bootstrap import Difference, ratio_intervals
 from mmrns.experiments.cells import MACHINE_OPTIONS
-from mmrns.experiments.summary import Spread
+from mmrns.experiments.summary import Spread, selected_by
 from mmrns.report.estimates import METRICS, Part, by_triple, estimates, hits_curve
 from mmrns.report.finished_run import FinishedRun, read_run
 
@@ -29,7 +29,10 @@ class Setting:
     Attributes:
         name: for people; runs: names of their folders; seeds: theirs.
         metrics, histories, environments: of each run; config: options of the first.
-        test, valid: metric -> mean and standard deviation over seeds.
+        test, valid: metric -> mean and standard deviation over seeds; valid is {} where nothing was selected on it, as
+            its triples may then have been trained on.
+        selected_by: the rule that chose the checkpoint.
+        steps: where the runs ended, each number once; seconds: of training.
         parts: of test, of each query's mean over seeds; hits: (k, Hits@k) of the first run.
     """
 
@@ -42,6 +45,9 @@ class Setting:
     config: dict[str, Any]
     test: dict[str, Spread]
     valid: dict[str, Spread]
+    selected_by: str
+    steps: list[int]
+    seconds: Spread
     parts: list[Part]
     hits: list[tuple[int, float]]
 
@@ -116,7 +122,7 @@ def compare(folders: Sequence[Path]) -> Comparison:
                     f"{run.folder.path}: has the setting and the seed of {other.folder.path}; give one of them"
                 )
     names = _names(list(groups.values()))
-    settings = [_setting(name, members) for name, members in zip(names, groups.values(), strict=True)]
+    settings = [_setting(name, members, first.ranks) for name, members in zip(names, groups.values(), strict=True)]
     means = [_mean_values(members) for members in groups.values()]
     options = [_options(members[0]) for members in groups.values()]
     changed = {
@@ -164,7 +170,16 @@ def _names(groups: list[list[FinishedRun]]) -> list[str]:
     return [f"{name} ({place})" if names.count(name) > 1 else name for place, name in enumerate(names, start=1)]
 
 
-def _setting(name: str, runs: list[FinishedRun]) -> Setting:
+def _setting(name: str, runs: list[FinishedRun], parted: pd.DataFrame) -> Setting:
+    """The setting of some runs.
+
+    Args:
+        name: of the setting.
+        runs: differing in their seed alone.
+        parted: ranks by whose columns the queries are parted. Degrees and categories are counted in what a run trained
+            on and pictures in its features, so that each setting's own would part the same queries in other ways.
+    """
+
     def spread(split: str) -> dict[str, Spread]:
         return {metric: Spread.of([run.metrics[split]["both"][metric] for run in runs]) for metric in METRICS}
 
@@ -177,8 +192,11 @@ def _setting(name: str, runs: list[FinishedRun]) -> Setting:
         environments=[run.environment for run in runs],
         config=runs[0].config.model_dump(),
         test=spread("test"),
-        valid=spread("valid"),
-        parts=estimates(runs[0].ranks, _mean_values(runs)),
+        valid=spread("valid") if runs[0].metrics["selection"].get("rule") != "last" else {},
+        selected_by=selected_by(runs[0].metrics),
+        steps=sorted({int(run.metrics["steps"]) for run in runs}),
+        seconds=Spread.of([float(run.metrics["train_seconds"]) for run in runs]),
+        parts=estimates(parted, _mean_values(runs)),
         hits=hits_curve(runs[0].ranks),
     )
 

@@ -10,7 +10,7 @@ import numpy as np
 from mmrns.experiments.bootstrap import Difference
 from mmrns.inference.card import sample_of
 from mmrns.report.charts import Chart, Points, dot_chart, line_chart
-from mmrns.report.comparison import Comparison
+from mmrns.report.comparison import Comparison, Setting
 from mmrns.report.estimates import METRICS, TITLES
 from mmrns.report.finished_run import curve, scalars
 from mmrns.report.page import render
@@ -18,7 +18,6 @@ from mmrns.report.run_page import HARDNESS_NOTE
 
 # What is overlaid: name of the figure, scalar, title, note, in per cent.
 _CURVES = (
-    ("valid", "valid/mrr", "MRR on valid", "", False),
     ("loss", "train/loss", "Loss", "Of different objectives, losses are not comparable.", False),
     ("entropy", "train/entropy/all", "Entropy of the draw", "Over that of a uniform draw: 1 is uniform.", False),
     ("mistakes", "train/false_negative_rate", "False negatives", "Share of draws that valid or test lists.", True),
@@ -80,6 +79,8 @@ def _part_charts(comparison: Comparison) -> list[Chart | None]:
         for parts in zip(*(setting.parts for setting in comparison.settings), strict=True)
     ]
     note = "In brackets the number of queries; lines are 95 % intervals of each, not of their difference."
+    if len(names) > 1:
+        note += f" All settings are parted as {names[0]} is, by its train split and its features."
     return [
         dot_chart("parts", "MRR of parts", [row for row in rows if row[0] != "Relation"], names, "MRR", note),
         dot_chart("relations", "MRR by relation", [row for row in rows if row[0] == "Relation"], names, "MRR", note),
@@ -87,7 +88,7 @@ def _part_charts(comparison: Comparison) -> list[Chart | None]:
 
 
 def _training(comparison: Comparison) -> list[Chart | None]:
-    charts = []
+    charts = _valid_charts(comparison.settings)
     for name, scalar, title, note, percent in _CURVES:
         series = {setting.name: _mean_curve(setting.histories, scalar) for setting in comparison.settings}
         charts.append(line_chart(name, title, series, "step", note=note, percent=percent))
@@ -98,6 +99,28 @@ def _training(comparison: Comparison) -> list[Chart | None]:
         series = {setting.name: _mean_curve(setting.histories, scalar) for setting in comparison.settings}
         charts.append(line_chart(f"hardness-{number}", _title(scalar), series, "step", note=HARDNESS_NOTE))
     return charts
+
+
+def _valid_charts(settings: Sequence[Setting]) -> list[Chart | None]:
+    """A chart for each set of triples that checkpoints were selected on: MRRs of two sets are not comparable."""
+    of_set: dict[str, list[Setting]] = {}
+    for setting in settings:
+        if setting.valid:
+            of_set.setdefault(_selected_on(setting), []).append(setting)
+    charts = []
+    for number, (note, members) in enumerate(of_set.items()):
+        series = {setting.name: _mean_curve(setting.histories, "valid/mrr") for setting in members}
+        title = "MRR on held-out" if note else "MRR on valid"
+        charts.append(line_chart(f"valid-{number}", title, series, "step", note=note))
+    return charts
+
+
+def _selected_on(setting: Setting) -> str:
+    """Which slice of train was held out; "" of the published valid."""
+    if setting.config["validation"] != "held-out":
+        return ""
+    held_out, seed = setting.config["held_out"], setting.config["held_out_seed"]
+    return f"On a slice held out of train: --held-out {held_out:g}, --held-out-seed {seed}."
 
 
 def _title(scalar: str) -> str:

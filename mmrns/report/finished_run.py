@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from mmrns.config import Config
 from mmrns.errors import UserError
 from mmrns.evaluation.metrics import HITS
-from mmrns.experiments.results import checked_metrics
+from mmrns.experiments.results import check_same_ranking, checked_metrics
 from mmrns.files import read_json
 from mmrns.inference.answerer import refuse_ensemble
 from mmrns.training.history import read_history
@@ -86,12 +86,8 @@ def read_run(folder: Path) -> FinishedRun:
     if not isinstance(environment, dict):
         raise UserError(f"{run.environment_file}: is not a JSON object; restore it from the folder mmrns train wrote")
     found = FinishedRun(folder.resolve().name, run, config, metrics, environment, history, ranks)
-    kept = metrics["test"]["both"]
-    if any(abs(float(found.values[name].mean()) - kept[name]) > 1e-9 for name in ("mrr", "hits@10")):
-        raise UserError(
-            f"{run.ranks_file('test')}: is not of the same ranking as metrics.json (MRR "
-            f"{found.values['mrr'].mean():.6f} and {kept['mrr']:.6f}); delete metrics.json and resume the run"
-        )
+    means = {name: float(found.values[name].mean()) for name in ("mrr", "hits@10")}
+    check_same_ranking(run.ranks_file("test"), means, metrics, "delete metrics.json and resume the run")
     return found
 
 

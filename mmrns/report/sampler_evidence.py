@@ -7,22 +7,20 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
+from mmrns.analysis.hardness import NEGLIGIBLE, compare_draws, in_deviations, magnitude
 from mmrns.experiments.bootstrap import Difference, difference_of
 from mmrns.explanation import Explainer
 from mmrns.explanation.attention import attention
-from mmrns.explanation.sampling import distribution, likeness, rebuild_sampler
-from mmrns.graph.answers import HEAD, TAIL, Queries
+from mmrns.explanation.sampling import likeness, rebuild_sampler
+from mmrns.graph.answers import TAIL, Queries
 from mmrns.negatives.mmrns import MMRNS
 from mmrns.report.examples import frequent_relations
 
-_QUESTIONS, _CANDIDATES, _SCORED_AT_ONCE = 512, 3000, 32
+_QUESTIONS, _CANDIDATES = 512, 3000
 # Bounds the memory on graphs of many entities.
 _MOST_SCORES = 20_000_000
 _ENTITIES, _RELATIONS, _LIKELIEST = 32, 6, 10
-# Cohen (1988): a difference below 0.2 standard deviations is called less than small; 0.5 medium, 0.8 large.
-_EFFECTS = ((0.2, "too little to matter"), (0.5, "a little"), (0.8, "moderately"), (np.inf, "much"))
 # Of all attention, how much must move between two relations to be called a difference, and a clear one.
 _LEAST_SHIFT, _CLEAR_SHIFT = 0.01, 0.05
 
@@ -81,64 +79,29 @@ class RelationEffect:
 @torch.inference_mode()
 def measure_hardness(explainer: Explainer, seed: int = 0) -> Hardness | None:
     """Compare the run's sampler with uniform draws; None where the sampler does not choose by likeness."""
-    sampler, trained, dataset = explainer.sampler, explainer.trained, explainer.dataset
+    sampler, dataset = explainer.sampler, explainer.dataset
     if sampler is None:
         return None
     rng = np.random.default_rng(seed)
     number = len(dataset.entities)
     rows = rng.permutation(len(dataset.train))[: min(_QUESTIONS, max(32, _MOST_SCORES // number))]
     candidates = torch.from_numpy(np.sort(rng.permutation(number)[:_CANDIDATES]))
-    held_out = dataset.answers("valid", "test")
-    columns: list[Tensor] = []
-    for direction, part in zip((TAIL, HEAD), np.array_split(rows, 2), strict=True):
-        if not len(part):
-            continue
-        queries = Queries.of(torch.from_numpy(dataset.train[part]), direction)
-        spread = distribution(sampler, trained.model, queries, trained.step, candidates)
-        uniform, drawn = spread.uniform, spread.drawn
-        scores = torch.cat(
-            [
-                trained.model.score_all(anchor, relation, direction).float()
-                for anchor, relation in zip(
-                    queries.anchor.split(_SCORED_AT_ONCE), queries.relation.split(_SCORED_AT_ONCE), strict=True
-                )
-            ]
-        )
-        above = scores > scores.gather(1, queries.answer[:, None])
-        position, entity = held_out.pairs(held_out.rows(queries))
-        mistakes = torch.zeros_like(drawn).index_put_((position, entity), torch.ones(()))
-        mean = (uniform * scores).sum(1)
-        columns.append(
-            torch.stack(
-                [
-                    (drawn * scores).sum(1),
-                    mean,
-                    (uniform * (scores - mean[:, None]) ** 2).sum(1),
-                    (drawn * above).sum(1),
-                    (uniform * above).sum(1),
-                    spread.entropy,
-                    (drawn * mistakes).sum(1),
-                    (uniform * mistakes).sum(1),
-                ]
-            ).double()
-        )
-    table = torch.cat(columns, dim=1).numpy()
-    expected, by_chance, variance, above_answer, chance_above, entropy, wrong, chance_wrong = table
-    difference = difference_of(expected - by_chance)
-    effect = difference.mean / max(float(np.sqrt(variance.mean())), 1e-12)
+    draws = compare_draws(explainer, sampler, dataset.train[rows], candidates, at_once=len(rows))
+    harder = draws.score - draws.uniform_score
+    difference, effect = difference_of(harder), draws.effect
     return Hardness(
-        questions=len(expected),
+        questions=len(rows),
         candidates=len(candidates),
-        expected_score=float(expected.mean()),
-        uniform_score=float(by_chance.mean()),
+        expected_score=float(draws.score.mean()),
+        uniform_score=float(draws.uniform_score.mean()),
         difference=difference,
         effect=effect,
-        above_answer=float(above_answer.mean()),
-        uniform_above_answer=float(chance_above.mean()),
-        entropy=float(entropy.mean()),
-        held_out=float(wrong.mean()),
-        uniform_held_out=float(chance_wrong.mean()),
-        by_question=(expected - by_chance).tolist(),
+        above_answer=float(draws.above.mean()),
+        uniform_above_answer=float(draws.uniform_above.mean()),
+        entropy=float(draws.entropy.mean()),
+        held_out=float(draws.held_out.mean()),
+        uniform_held_out=float(draws.uniform_held_out.mean()),
+        by_question=harder.tolist(),
         verdict=_hardness_verdict(difference, effect),
     )
 
@@ -150,11 +113,10 @@ def _hardness_verdict(difference: Difference, effect: float) -> str:
             "No: the sampler's negatives are not harder than uniform ones. The interval of the difference, "
             f"{low:+.3f} to {high:+.3f}, holds 0."
         )
-    much = next(name for limit, name in _EFFECTS if abs(effect) < limit)
-    size = f"by {abs(effect):.2f} standard deviations of a uniform draw's scores"
+    much, size = magnitude(effect), in_deviations(effect)
     if difference.mean < 0:
         return f"No: the sampler's negatives are easier than uniform ones, {size}."
-    if much == _EFFECTS[0][1]:
+    if much == NEGLIGIBLE:
         return f"Measurably, but {much}: the sampler's negatives are harder than uniform ones {size}."
     return f"Yes, {much}: the sampler's negatives are harder than uniform ones {size}."
 

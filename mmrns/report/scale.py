@@ -2,9 +2,9 @@
 
 from typing import Any
 
+from mmrns.benchmark.comparison import machine
 from mmrns.benchmark.scale import ScaleResult
 from mmrns.report.tables import markdown_table
-from mmrns.training.run_folder import environment
 
 
 def scale_run(
@@ -33,8 +33,7 @@ def scale_run(
 
 def scale_entry(runs: list[dict[str, Any]], command: str) -> dict[str, Any]:
     """All runs, and how they came about: the command as it is typed, not as the process was started."""
-    machine = {name: value for name, value in environment().items() if name != "command"}
-    return {"benchmark": "scale", "runs": runs, "command": command, "environment": machine}
+    return {"benchmark": "scale", "runs": runs, "command": command, "environment": machine()}
 
 
 def scale_text(entry: dict[str, Any]) -> str:

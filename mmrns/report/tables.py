@@ -8,13 +8,19 @@ _COLUMNS = ("mrr", "mr", "amri", *(f"hits@{k}" for k in HITS))
 
 
 def markdown_table(header: list[str], rows: list[list[str]]) -> str:
-    """Rows under a header, columns padded so that the text reads as a table too."""
+    """Rows under a header, columns padded so that the text reads as a table too; bars within cells are escaped."""
+    header, *rows = [[escaped(cell) for cell in row] for row in (header, *rows)]
     widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
 
     def line(cells: list[str]) -> str:
         return "| " + " | ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)) + " |"
 
     return "\n".join([line(header), "|" + "|".join("-" * (width + 2) for width in widths) + "|", *map(line, rows)])
+
+
+def escaped(cell: str) -> str:
+    """A cell whose bars do not end it."""
+    return cell.replace("|", r"\|")
 
 
 def metrics_table(parts_by_name: dict[str, dict[str, dict[str, Any]]]) -> str:

@@ -10,9 +10,8 @@ from torch.autograd.function import once_differentiable
 
 from mmrns.config import Config
 from mmrns.encoders import EntityEncoder, build_encoder
-from mmrns.errors import UserError
 from mmrns.graph.answers import HEAD, TAIL, Queries
-from mmrns.plugins import find
+from mmrns.plugins import check_score, find, is_own, not_made
 from mmrns.scoring.base import ScoringFunction
 
 
@@ -183,17 +182,20 @@ def build_model(
         entity_dropout: see `EntityEncoder.drop_entities`.
 
     Raises:
-        UserError: unknown name, options that are not taken, or features that the encoder lacks.
+        UserError: unknown name, options that are not taken, features that the encoder lacks, or a score of a user's
+            own that has another shape than it must.
     """
     scoring_class = find("--model", name, "mmrns.scoring", ScoringFunction)
     try:
         scoring = scoring_class(dim, gamma, **(options or {}))
     except (TypeError, ValueError) as error:
-        raise UserError(f"--model-options: {name} does not take them ({error}); see its docstring") from error
+        raise not_made("--model", name, options, error) from error
     reach = initial_range or scoring.initial_range
-    width = scoring.entity_numbers * dim
+    width, relation_width = scoring.entity_numbers * dim, scoring.relation_numbers * dim
+    if is_own(name):
+        check_score(name, scoring, width, relation_width)
     entities = build_encoder(encoder, num_entities, width, reach, inputs, encoder_options, entity_dropout)
-    relations = nn.Embedding(num_relations * (2 if reciprocal else 1), scoring.relation_numbers * dim)
+    relations = nn.Embedding(num_relations * (2 if reciprocal else 1), relation_width)
     nn.init.uniform_(relations.weight, -reach, reach)
     return KnowledgeGraphModel(entities, relations, scoring, reciprocal)
 

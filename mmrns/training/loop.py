@@ -98,7 +98,7 @@ def train(
     set_seed(config.seed)
 
     # --- what: graph, features, model, sampler, objective
-    dataset = load_dataset(config.dataset)
+    dataset = load_dataset(config.dataset, "--dataset")
     config, why = settle_validation(_readable_from_anywhere(config, dataset), dataset)
     if why and together.main:
         tqdm.write(why, file=sys.stderr)
@@ -293,6 +293,7 @@ def _course(config: Config, progress: Progress, dataset: Dataset) -> dict[str, A
     """What was trained, for how long, and which step was selected."""
     return {
         "dataset": dataset.name,
+        "triples_sha256": dataset.triples_sha256,
         "model": config.model,
         "sampler": config.sampler if config.samples else "none",
         "objective": config.objective,

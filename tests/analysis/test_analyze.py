@@ -16,13 +16,18 @@ from sklearn.metrics import silhouette_score
 from mmrns.analysis import Options, analyze
 from mmrns.analysis.analyzer import _MOST_RETRIEVED
 from mmrns.analysis.guide import GUIDES, measure
+from mmrns.analysis.hardness import _reading, hardness, in_deviations
 from mmrns.analysis.maps import maps
 from mmrns.analysis.spaces import spaces
 from mmrns.cli import main
 from mmrns.errors import UserError
+from mmrns.experiments.bootstrap import Difference
 from mmrns.explanation import Explainer
+from mmrns.explanation.sampling import distribution
+from mmrns.graph.answers import HEAD, TAIL
 from mmrns.report.analysis_text import as_text
 from mmrns.report.projector import write_projector
+from mmrns.report.sampler_evidence import _hardness_verdict
 from mmrns.training.history import read_history
 from tests.tiny import ENTITIES, train_command, write_tiny_features
 
@@ -132,8 +137,8 @@ def test_hardness_is_that_of_explanations(finished_run, explainer):
     triples = train[rng.permutation(len(train))[:10]]
     names, relations = explainer.dataset.entities.ids, explainer.dataset.relations.ids
     sides = [
-        explainer.explain(names[h], relations[r], names[t], sides=("head",)).sides[0].sampling
-        for h, r, t in triples.tolist()
+        explainer.explain(names[h], relations[r], names[t], sides=(side,)).sides[0].sampling
+        for (h, r, t), side in zip(triples.tolist(), ["tail"] * 5 + ["head"] * 5, strict=True)
     ]
     assert analysed.questions == 10
     for field, name in (
@@ -142,6 +147,29 @@ def test_hardness_is_that_of_explanations(finished_run, explainer):
     ):  # fmt: skip
         assert getattr(analysed, field) == pytest.approx(np.mean([getattr(s, name) for s in sides]), rel=1e-4)
     assert analysed.harder == np.mean([s.expected_score > s.uniform_score for s in sides])
+
+
+@pytest.mark.parametrize("pairs", [10, 11, 40, 99])
+def test_half_of_the_questions_are_of_each_direction(explainer, monkeypatch, pairs):
+    asked = []
+
+    def counted(sampler, model, queries, *others):
+        asked.extend([queries.direction] * len(queries.anchor))
+        return distribution(sampler, model, queries, *others)
+
+    monkeypatch.setattr("mmrns.analysis.hardness.distribution", counted)
+    found = hardness(explainer, Options(sample=10, pairs=pairs, map_points=0))
+    assert found.questions == len(asked) == pairs
+    assert abs(asked.count(HEAD) - asked.count(TAIL)) <= 1
+
+
+@pytest.mark.parametrize(("effect", "size"), [(0.06, "too little to matter"), (0.3, "a little"), (-2.0, "much")])
+def test_a_report_and_an_analysis_call_a_difference_the_same(effect, size):
+    interval = Difference(effect, effect - 0.01, effect + 0.01)
+    said = _reading(effect), _hardness_verdict(interval, effect)
+    kind = "harder" if effect > 0 else "easier"
+    assert all(f"{kind} than uniform ones" in line and in_deviations(effect) in line for line in said)
+    assert size in said[0] and (effect < 0 or size in said[1])
 
 
 def test_the_course_of_training_is_read_from_the_history(analysis, finished_run):

@@ -1,6 +1,7 @@
 """Turns, ratios and records, with sides whose times are known."""
 
 import json
+import threading
 import time
 
 import pytest
@@ -12,6 +13,7 @@ from mmrns.benchmark.comparison import Comparison, add_to_record, behind, measur
 from mmrns.benchmark.suites import Size
 from mmrns.cli import main
 from mmrns.errors import UserError
+from mmrns.files import claimed
 from tests.tiny import write_tiny_graph
 
 
@@ -76,6 +78,28 @@ def test_sides_take_turns_and_short_work_is_repeated_within_one(monkeypatch):
     assert len(log) == alternation._TURN_MOST
 
 
+def test_a_gpu_is_waited_for_between_phases_in_pieces_alone_that_are_not_timed(monkeypatch):
+    waited = []
+    monkeypatch.setattr(alternation, "_TURN_SECONDS", 0.0)
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: waited.append(len(pieces)))
+    pieces = []
+
+    class Phased(Sleeper):
+        def prepare(self):
+            def run():
+                started = alternation.mark()
+                pieces.append(time.sleep(0.001))
+                return {"asleep": alternation.mark() - started}
+
+            return run
+
+    times = alternate({"a": Phased("a", 0, [])}, repetitions=2, warm_up=0)["a"]
+    # Around each timed piece (the first and the third), and within the one after it.
+    assert waited == [0, 1, 1, 2, 2, 3, 3, 4]
+    assert len(times.wall) == 2 and times.phases["asleep"] > 0.002
+
+
 def test_the_spread_of_numbers():
     assert Spread.of([3.0, 1.0, 8.0]) == Spread(3.0, 1.0, 8.0)
     assert ratios([2.0, 9.0], [1.0, 3.0]) == Spread(2.5, 2.0, 3.0)
@@ -116,6 +140,32 @@ def test_falling_behind_is_told_from_noise():
     assert line == "T: rival takes 6.45 times as long as ours; it was 12.00"
     assert behind(then, entry_of(5, 7.9, cpu=(10, 12)), 0.25) == []
     assert behind(then, entry_of(20, 30), 0.25) == []
+
+
+def test_what_is_not_measured_has_not_passed():
+    then, now = entry_of(10, 14), entry_of(10, 14)
+    now["comparisons"][0]["ratios"] = {"another": {}}
+    (line,) = behind(then, now, 0.25)
+    assert line == "T: rival was not measured now; it was 12.00 times as long as ours"
+    (line,) = behind(then, now, 0.25, {"rival": "Rival is not installed"})
+    assert line == "T: rival was not measured now (Rival is not installed); it was 12.00 times as long as ours"
+    now = entry_of(1, 1)
+    now["comparisons"][0]["title"] = "T, reworded"
+    assert len(behind(then, now, 0.25)) == 1
+    assert behind(then | {"comparisons": []}, now, 0.25) == []  # what is new has nothing to fall from
+
+
+def test_a_record_is_written_by_one_process_at_a_time(tmp_path):
+    path = tmp_path / "performance.json"
+    add_to_record(path, entry_of(1, 2))
+    writer = threading.Thread(target=add_to_record, args=(path, entry_of(3, 4, dataset="y")))
+    with claimed(path):
+        writer.start()
+        writer.join(0.3)
+        assert writer.is_alive() and len(read_record(path)) == 1
+    writer.join(30)
+    assert [entry["settings"]["dataset"] for entry in read_record(path)] == ["x", "y"]
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_figures_are_compared_with_those_of_equal_settings(tmp_path):
@@ -181,6 +231,14 @@ def test_the_command_prints_records_and_guards(benchmark, tiny_size, capsys, tmp
     captured = capsys.readouterr()
     assert "behind the record: " in captured.err and "times ours" in captured.out
 
+    kept = {path: path.read_bytes() for path in (tmp_path / "results").iterdir()}
+    with pytest.raises(SystemExit):
+        main([*command, "--against", "--record"])
+    assert {path: path.read_bytes() for path in (tmp_path / "results").iterdir()} == kept
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        "results/performance.json: left as it was; to record these figures, run without --against"
+    )
+
 
 def test_without_pykeen_there_is_one_line_and_the_rest(tiny_size, capsys, monkeypatch):
     monkeypatch.setattr(pykeen_peer, "available", lambda: False)
@@ -190,6 +248,18 @@ def test_without_pykeen_there_is_one_line_and_the_rest(tiny_size, capsys, monkey
         "PyKEEN is not installed, so there is no comparison with it; to have one: pip install pykeen"
     )
     assert "naive" in captured.out and "| pykeen" not in captured.out
+
+
+@pytest.mark.skipif(not pykeen_peer.available(), reason="PyKEEN is not installed")
+def test_the_guard_does_not_pass_over_pykeen_where_it_is_not_installed(tiny_size, capsys, monkeypatch):
+    command = ["benchmark", "evaluation", "--threads", "1", "--repetitions", "1"]
+    assert main([*command, "--record"]) == 0
+    monkeypatch.setattr(pykeen_peer, "available", lambda: False)
+    with pytest.raises(SystemExit) as left:
+        main([*command, "--against", "--tolerance", "1000"])
+    assert left.value.code == 1
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("behind the record")]
+    assert "pykeen was not measured now (PyKEEN is not installed)" in line
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,13 @@
 """`mmrns benchmark scale` on two graphs of a few hundred entities."""
 
 import json
+from pathlib import Path
 
 import pytest
 
 from mmrns.benchmark.scale import ScaleResult, step_ratios
 from mmrns.cli import main
+from mmrns.report.scale import scale_entry
 
 
 def result(steps):
@@ -29,6 +31,18 @@ def test_what_cannot_be_measured_is_one_line(options, said, capfd):
     assert main(["benchmark", "scale", *options]) == 2
     lines = [line for line in capfd.readouterr().err.splitlines() if not line.startswith("loading ")]
     assert len(lines) == 1 and lines[0].startswith("mmrns benchmark: ") and said in lines[0]
+
+
+def keys(value):
+    """Of all objects within a JSON value."""
+    parts = list(value.values()) if isinstance(value, dict) else value if isinstance(value, list) else []
+    return (set(value) if isinstance(value, dict) else set()).union(*map(keys, parts))
+
+
+def test_what_is_recorded_names_no_host():
+    assert "host" not in keys(scale_entry([], "mmrns benchmark scale"))
+    results = sorted((Path(__file__).parents[2] / "results").rglob("*.json"))
+    assert results and not [path for path in results if "host" in keys(json.loads(path.read_text(encoding="utf-8")))]
 
 
 @pytest.mark.slow

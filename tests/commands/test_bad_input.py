@@ -135,15 +135,15 @@ def test_training_on_a_bad_graph(place, capfd, name):
         ({"schedule": "quadratic"}, "--schedule: .*'linear'.*'quadratic'"),
         ({"modalities": "image,smell"}, "--modalities: write some of image, text, structure"),
         ({"num_negatives": 21}, "--num-negatives 21 is larger than --pool-size 20"),
-        ({"num_negatives": 60, "pool_size": 0}, "--num-negatives 60: the graph has 60 entities"),
+        ({"num_negatives": 60, "pool_size": 0}, "60: the graph has 60 entities; give --num-negatives 59 or"),
         ({"num_negatives": 60, "sampler": "uniform"}, "--num-negatives 60: the graph has 60 entities"),
         ({"output": "run"}, "--output run: already holds something; continue it with --resume run"),
         ({"output": "tiny/train.txt"}, "--output tiny/train.txt: already holds something"),
         ({"output": "tiny/train.txt/below"}, "tiny/train.txt/below"),
         ({"features": "run"}, r"run/features\.safetensors: no such file"),
         ({"config": "none.yaml"}, "--config none.yaml: no such file"),
-        ({"not_an_option": 1}, "unrecognized arguments: --not-an-option"),
-        ({"ste": 1}, "unrecognized arguments: --ste"),
+        ({"not_an_option": 1}, "^mmrns train: --not-an-option: unknown; see mmrns train --help$"),
+        ({"ste": 1}, r"^mmrns train: --ste: unknown; did you mean --steps\? see mmrns train --help$"),
     ],
     ids=str,
 )
@@ -153,6 +153,38 @@ def test_training_with_a_bad_option(place, capfd, options, culprit):
     assert re.search(culprit, refuse(argv, capfd))
     assert not (place / "new").exists()
     assert (contents(place / "run"), contents(place / "tiny")) == (run, data)
+
+
+@pytest.mark.parametrize(
+    ("argv", "line"),
+    [
+        (["train", "--step=3"], "mmrns train: --step: unknown; did you mean --steps? see mmrns train --help"),
+        (["check", "g", "--stric"], "mmrns check: --stric: unknown; did you mean --strict? see mmrns check --help"),
+        (["check", "g", "--xyz", "3"], "mmrns check: --xyz: unknown; see mmrns check --help"),
+        (["check", "g", "h"], "mmrns check: unrecognized arguments: h; see mmrns check --help"),
+        (
+            ["benchmark", "step", "--thread", "3"],
+            "mmrns benchmark step: --thread: unknown; did you mean --threads? see mmrns benchmark step --help",
+        ),
+        (["--xyz", "check", "g"], "mmrns: --xyz: unknown; see mmrns --help"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_an_unknown_flag_leads_to_the_help_of_its_command(capfd, argv, line):
+    assert refuse(argv, capfd) == line
+
+
+@pytest.mark.parametrize(
+    ("argv", "line"),
+    [
+        (["check", "nowhere"], "^mmrns check: nowhere: no such dataset .looked in nowhere, "),
+        (["extract", "nowhere"], "^mmrns extract: nowhere: no such dataset "),
+        (["train", "--dataset", "nowhere"], "^mmrns train: --dataset nowhere: no such dataset "),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_a_dataset_that_is_not_there_is_named_as_it_was_given(place, capfd, argv, line):
+    assert re.search(line, refuse(argv, capfd))
 
 
 def test_cuda_without_a_gpu(place, capfd, monkeypatch):

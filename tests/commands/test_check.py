@@ -44,6 +44,21 @@ def test_a_sound_dataset_passes_strictly(folder, capsys):
     assert "0 errors, 0 warnings, 2 notes" in capsys.readouterr().out
 
 
+def test_one_of_a_kind_is_said_in_the_singular(folder, capsys):
+    (folder / "train.txt").write_text(TRAIN + "a\tr\tb\na\tr\tc\na\tr\ta\n")
+    (folder / "pixel.png").unlink()
+    (folder / "entities.jsonl").unlink()
+    assert main(["check", str(folder)]) == 0
+    assert "\n1 error, 1 warning, 1 note\n" in capsys.readouterr().out
+
+
+def test_pictures_that_are_not_there_cover_nobody(folder):
+    (folder / "pixel.png").unlink()
+    result = diagnose(str(folder))
+    assert of_code(result, "image-coverage") == []
+    assert of_code(result, "missing-images")[0]["count"] == 2
+
+
 def test_json_is_one_document_with_summary_and_findings(folder, capsys):
     assert main(["check", str(folder), "--json"]) == 0
     result = json.loads(capsys.readouterr().out)

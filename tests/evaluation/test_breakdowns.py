@@ -33,6 +33,8 @@ def dataset(tmp_path):
         (tmp_path / f"{split}.txt").write_text("".join("\t".join(triple) + "\n" for triple in triples))
     records = [{"id": "a", "label": "Anna", "images": ["a.png"], "texts": ["Anna."]}, {"id": "x", "images": ["x.png"]}]
     (tmp_path / "entities.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    for record in records:
+        (tmp_path / record["images"][0]).touch()
     return load_dataset(tmp_path)
 
 
@@ -68,6 +70,14 @@ def test_has_image_and_has_text_are_about_the_answer(evaluated):
     answers = np.where(table["direction"] == "head", table["head"], table["tail"])
     assert table["has_image"].tolist() == [answer in ("a", "x") for answer in answers]
     assert table["has_text"].tolist() == [answer == "a" for answer in answers]
+
+
+def test_a_picture_that_is_listed_and_not_there_is_none(dataset):
+    (dataset.folder / "x.png").unlink()
+    metrics, table = evaluate(dataset)
+    answers = np.where(table["direction"] == "head", table["head"], table["tail"])
+    assert table["has_image"].tolist() == [answer == "a" for answer in answers]
+    assert metrics["has-image"]["count"] == (answers == "a").sum()
 
 
 def test_features_win_over_what_the_records_list(dataset):

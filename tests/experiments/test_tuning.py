@@ -99,7 +99,7 @@ def test_only_valid_is_ranked(searched, tiny_graph):
     valid = {tuple(triple) for triple in load_dataset(tiny_graph).valid.tolist()}
     assert len(ranked) == sum(len(trial.intermediate_values) for trial in trials_of(folder))
     assert all({tuple(triple) for triple in triples.tolist()} == valid for triples in ranked)
-    assert len(list(folder.glob("configs-base/trial-*/config.yaml"))) == TRIALS
+    assert len(list(folder.glob("studies.db-trials/configs-base/trial-*/config.yaml"))) == TRIALS
     assert [*folder.rglob("ranks*"), *folder.rglob("metrics.json")] == []
 
 
@@ -156,7 +156,7 @@ def test_a_search_that_has_ended_does_nothing_and_more_trials_go_on(searched, pl
 def test_run_folders_are_removed_unless_they_are_to_be_kept(place):
     folder, argv = place
     assert main([*argv, "--trials", "2"]) == 0
-    assert list((folder / "configs-base").iterdir()) == []
+    assert list((folder / "studies.db-trials/configs-base").iterdir()) == []
 
 
 def test_a_killed_search_goes_on_to_the_same_trials(searched, place, capsys):
@@ -169,24 +169,7 @@ def test_a_killed_search_goes_on_to_the_same_trials(searched, place, capsys):
     assert main([*argv, "--trials", "4"]) == 0
     assert without_seconds(records(folder)) == without_seconds(records(searched[0])[:4])
     # The second trial went on from step 2, then from step 4, and was not begun anew.
-    assert trials_of(folder)[1].user_attrs["begun_at"] == [0, 2, 4]
-
-
-@pytest.mark.slow
-def test_a_trial_that_kills_its_process_is_given_up(place, monkeypatch):
-    folder, argv = place
-    assert tune_until_killed([*argv, "--trials", "2"], at_batch=1) == -9
-    frozen = trials_of(folder)[0]
-    assert (frozen.state.name, frozen.user_attrs["begun_at"]) == ("RUNNING", [0])
-    fake_training(monkeypatch, lambda config: (_ for _ in ()).throw(KeyboardInterrupt))
-    for _ in range(2):
-        assert main([*argv, "--trials", "2"]) == 130
-    fake_training(monkeypatch, lambda config: [0.5])
-    assert main([*argv, "--trials", "2"]) == 0
-    rows = records(folder)
-    assert [row["state"] for row in rows] == ["failed", "complete", "complete"]
-    assert rows[0]["why"] == "killed 3 times after step 0"
-    assert rows[1]["gamma"] == rows[0]["gamma"]  # the configuration's own values are tried nevertheless
+    assert trials_of(folder)[1].user_attrs["killed_at"] == [2, 4]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])

@@ -181,7 +181,7 @@ def test_bad_input_is_one_line_and_status_2(runs, tiny_graph, finished_run, caps
         assert f"--port {port}: already in use" in refused(["explore", run, "--port", port], capsys)
     there = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "gradio" else there(name))
-    assert "gradio, which is not installed; pip install 'mmrns[explore]'" in refused(["explore", run, *free], capsys)
+    assert "gradio, which is not installed; run: pip install 'gradio>=6'" in refused(["explore", run, *free], capsys)
 
 
 @pytest.mark.slow

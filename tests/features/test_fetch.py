@@ -77,7 +77,7 @@ def test_another_order_is_said_and_other_triples_are_wrong(published, tmp_path):
     write_names(folder, TRIPLES | {"train": [*TRIPLES["train"], ("d", "r", "a")]})
     assert "4 entities, 2 relations, not 3 entities, 2 relations" in details(published, folder)["all splits"]
     (folder / "valid.txt").write_text("oops\n")
-    assert "valid.txt:1: 1 columns instead of 3" in details(published, folder)["triples"]
+    assert "valid.txt:1: 1 column instead of 3" in details(published, folder)["triples"]
 
 
 def test_what_is_not_there_is_missing(published, tmp_path):

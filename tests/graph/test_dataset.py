@@ -82,7 +82,12 @@ def test_names_are_taken_literally(write_dataset, name):
         (b"\n\n", r"train\.txt: is empty; write one triple a line"),
         (b"a\tr\tb\na\tr\n", r"train\.txt:2: 2 columns instead of 3; write head TAB relation TAB tail"),
         (b"a\tr\tb\na\tr\tb\tc\n", r"train\.txt:2: 4 columns instead of 3; write head TAB"),
-        (b"a r b\n", r"train\.txt:1: 1 columns instead of 3; write head TAB"),
+        (b"ab\n", r"train\.txt:1: 1 column instead of 3; write head TAB"),
+        (b"a r b\n", r"train\.txt:1: 1 column instead of 3; the line seems to be separated by blanks: write head TAB"),
+        (b"New York,is in,U S A\n", r"txt:1: 1 column instead of 3; the line seems to be separated by commas: write"),
+        (b"a,b;r;c\n", r"txt:1: 1 column instead of 3; the line seems to be separated by semicolons: write head TAB"),
+        (b"a,r,b,0.5\n", r"txt:1: 1 column instead of 3; the line seems to be separated by commas: write head TAB"),
+        (b"a, b\tr\n", r"train\.txt:1: 2 columns instead of 3; write head TAB"),
         (b"a\tr\tb\n\nb\tr\tc\n", r"train\.txt:2: a blank line; remove it"),
         (b"a\tr\tb\r\n\r\nb\tr\tc\r\n", r"train\.txt:2: a blank line; remove it"),
         (b"a\tr\tb\n\tr\tb\n", r"train\.txt:2: an empty name; write head TAB"),
@@ -105,6 +110,21 @@ def test_a_missing_split_is_named(write_dataset, split):
     folder = write_dataset(TRAIN)
     (folder / f"{split}.txt").unlink()
     with pytest.raises(UserError, match=rf"{split}\.txt: missing; a dataset folder needs train\.txt, valid"):
+        load_dataset(folder)
+
+
+@pytest.mark.parametrize(
+    ("other", "mend"),
+    [
+        ("train.csv", r"test\.txt \(there is train\.csv: convert it to tab-separated train\.txt\)$"),
+        ("train.tsv", r"test\.txt \(there is train\.tsv: rename it to train\.txt\)$"),
+        ("other.csv", r"test\.txt$"),
+    ],
+)
+def test_a_split_of_another_suffix_is_pointed_to(write_dataset, other, mend):
+    folder = write_dataset(TRAIN)
+    (folder / "train.txt").rename(folder / other)
+    with pytest.raises(UserError, match=rf"train\.txt: missing; a dataset folder needs .*{mend}"):
         load_dataset(folder)
 
 
@@ -152,8 +172,9 @@ def test_a_dataset_is_looked_for_by_name_below_the_data_folder(write_dataset, mo
     assert folder in known_datasets()
 
 
-def test_an_unknown_dataset_names_the_flag_and_the_places_looked_in(monkeypatch, tmp_path):
+@pytest.mark.parametrize(("flag", "named"), [("", "nowhere"), ("--dataset", "--dataset nowhere")])
+def test_an_unknown_dataset_names_the_places_looked_in_and_the_flag_if_there_is_one(monkeypatch, tmp_path, flag, named):
     monkeypatch.setenv("MMRNS_DATA", str(tmp_path))
-    with pytest.raises(UserError, match="--dataset nowhere: no such dataset") as error:
-        load_dataset("nowhere")
+    with pytest.raises(UserError, match=f"^{named}: no such dataset") as error:
+        load_dataset("nowhere", flag)
     assert str(tmp_path / "nowhere") in str(error.value)

@@ -73,7 +73,9 @@ def test_the_generator_alone_decides(triples):
 
 @pytest.mark.parametrize("number", [ENTITIES, 500])
 def test_more_negatives_than_entities_are_refused(triples, number):
-    with pytest.raises(UserError, match=f"^--num-negatives {number}: the graph has 12 entities; draw fewer$"):
+    with pytest.raises(
+        UserError, match=f"^--num-negatives {number}: the graph has 12 entities; give --num-negatives 11 or fewer$"
+    ):
         sampler(triples, num_negatives=number)
 
 

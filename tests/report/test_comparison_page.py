@@ -12,8 +12,10 @@ from mmrns.cli import main
 from mmrns.errors import UserError
 from mmrns.experiments.bootstrap import difference_of
 from mmrns.report.comparison import compare
+from mmrns.report.comparison_page import _training
 from tests.browser import overflow
 from tests.report.test_run_page import check_reading
+from tests.tiny import train_command
 
 
 @pytest.fixture(scope="module")
@@ -23,6 +25,20 @@ def compared(other_seeds, finished_run, tmp_path_factory):
     folders = [*other_seeds, finished_run]
     assert main(["report", *map(str, folders), "--output", str(page)]) == 0
     return page, compare(folders)
+
+
+@pytest.fixture(scope="module")
+def mixed(other_seeds, tiny_graph, tmp_path_factory):
+    """Runs that part the test queries in other ways, or select in others: the first is of the published split."""
+    place = tmp_path_factory.mktemp("mixed")
+    bare = shutil.copytree(tiny_graph, place / "tiny", ignore=shutil.ignore_patterns("features.*"))
+    half = {"validation": "held-out", "held_out": 0.5}  # three quarters of degrees instead of four
+    for name, graph, options in (
+        ("half", tiny_graph, half), ("half-transe-9", tiny_graph, half | {"gamma": 9}),
+        ("last", tiny_graph, {"selection": "last"}), ("bare", bare, {}),
+    ):  # fmt: skip
+        assert main(train_command(graph, place / name, **options)) == 0
+    return [other_seeds[0], *(place / name for name in ("half", "half-transe-9", "last", "bare"))]
 
 
 def reciprocal(folder):
@@ -115,3 +131,60 @@ def test_runs_with_other_features_are_other_settings(finished_run, tmp_path):
     digest = described["features_sha256"]
     (copy / "vocabulary.json").write_text(json.dumps(described | {"features_sha256": "0" * 64}))
     assert compare([finished_run, copy]).changed == {"features": [digest[:12], "0" * 12]}
+
+
+def test_the_first_run_parts_the_queries_of_all(mixed, tmp_path):
+    page = tmp_path / "report.html"
+    assert main(["report", *map(str, mixed), "--output", str(page)]) == 0
+    assert "All settings are parted as uniform-0 is" in page.read_text(encoding="utf-8")
+    comparison = compare(mixed)
+    first, *others = ([(part.group, part.name, part.count) for part in s.parts] for s in comparison.settings)
+    assert others == [first] * 4
+    degree = pd.read_parquet(mixed[0] / "ranks.parquet")["degree"].to_numpy()
+    for setting, folder in zip(comparison.settings, mixed, strict=True):
+        (part, *_) = [part for part in setting.parts if part.group == "The answer's facts in train"]
+        most = int(part.name.split(" to ")[1])
+        assert part.metrics["mrr"].value == pytest.approx(reciprocal(folder)[degree <= most].mean())
+    queried = {part.name: part.count for part in compare([mixed[1], mixed[0]]).settings[1].parts}
+    assert queried != {name: count for _, name, count in first}  # the order of the runs decides
+
+
+def test_valid_is_left_out_where_nothing_was_selected_on_it(mixed, tmp_path):
+    page = tmp_path / "report.html"
+    assert main(["report", *map(str, mixed), "--output", str(page)]) == 0
+    text = page.read_text(encoding="utf-8")
+
+    def column(name):
+        return [re.sub(r"<[^>]+>", "", cell) for cell in re.findall(f'data-label="{name}">(.*?)</td>', text)]
+
+    kept = [json.loads((folder / "metrics.json").read_text())["valid"]["both"]["mrr"] for folder in mixed]
+    assert column("valid MRR") == [f"{mrr:.4f}" if place != 3 else "" for place, mrr in enumerate(kept)]
+    assert column("selected by") == [
+        "mrr on valid", "mrr on held-out", "mrr on held-out", "last step", "mrr on valid",
+    ]  # fmt: skip
+    assert compare(mixed).settings[3].valid == {}
+
+
+def test_curves_of_valid_share_a_chart_where_they_are_of_the_same_triples(mixed):
+    charts = _training(compare(mixed))
+    shown = {chart.title: (chart.header[1:], chart.note) for chart in charts if chart and chart.title.startswith("MRR")}
+    assert shown == {
+        "MRR on valid": (["uniform-0", "bare"], ""),
+        "MRR on held-out": (
+            ["half", "half-transe-9"],
+            "On a slice held out of train: --held-out 0.5, --held-out-seed 0.",
+        ),
+    }
+
+
+def test_steps_and_seconds_are_of_all_seeds(other_seeds, tmp_path):
+    folders = [shutil.copytree(folder, tmp_path / folder.name) for folder in other_seeds]
+    for folder, steps, seconds in zip(folders, (20, 1030), (1.0, 4.0), strict=True):
+        metrics = json.loads((folder / "metrics.json").read_text())
+        (folder / "metrics.json").write_text(json.dumps(metrics | {"steps": steps, "train_seconds": seconds}))
+    page = tmp_path / "report.html"
+    assert main(["report", *map(str, folders), "--output", str(page)]) == 0
+    text = page.read_text(encoding="utf-8")
+    assert 'data-label="steps">20, 1,030</td>' in text
+    assert "2 ± 2" in re.sub(r"<[^>]+>", "", text)
+    assert compare(folders).settings[0].seconds.mean == 2.5

@@ -111,7 +111,7 @@ def test_a_users_own_class_works_with_nothing_else_edited(own):
             r"--model own_score:Unrelated: is not a ScoringFunction; derive it from mmrns\.scoring",
         ),
         ("own_score:number", r"--model own_score:number: is not a ScoringFunction"),
-        ("own_score:Unfinished", r"Unfinished.*abstract.*score"),
+        ("own_score:Unfinished", r"^--model own_score:Unfinished: does not define score; see mmrns\.scoring"),
     ],
 )
 def test_a_wrong_name_is_told_in_one_line(own, name, message):

@@ -54,7 +54,7 @@ def test_the_files_of_a_run(finished_run):
 def test_the_keys_of_metrics_json(metrics, finished_run):
     assert set(metrics) == {
         "dataset", "model", "sampler", "objective", "seed", "steps", "selection", "protocol", "features", "valid",
-        "test", "train_seconds", "steps_per_second", "peak_memory_mb",
+        "test", "triples_sha256", "train_seconds", "steps_per_second", "peak_memory_mb",
     }  # fmt: skip
     assert (metrics["dataset"], metrics["model"], metrics["sampler"]) == ("tiny", "transe", "mmrns")
     assert (metrics["seed"], metrics["steps"]) == (0, 30)

@@ -53,7 +53,8 @@ def add_measuring(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         const=_RECORD,
         metavar="FILE",
-        help=f"exit with status 1 if a ratio fell behind this record beyond noise (default: {_RECORD})",
+        help="exit with status 1, and record nothing, if a ratio of this record fell beyond noise or was not measured "
+        f"(default: {_RECORD})",
     )
     parser.add_argument(
         "--tolerance",
@@ -79,15 +80,21 @@ def run(
 
     size = SIZES[arguments.size]
     dataset = arguments.dataset or size.dataset
-    dataset_folder(dataset)
+    dataset_folder(dataset, "--dataset")
+    absent = {}
     if not pykeen_peer.available():
         print(pykeen_peer.MISSING, file=sys.stderr)
+        absent["pykeen"] = "PyKEEN is not installed"
     settings = {"size": arguments.size, "dataset": Path(dataset).name, "threads": arguments.threads}
-    return report(name, settings, arguments, comparisons(size, dataset, arguments.device))
+    return report(name, settings, arguments, comparisons(size, dataset, arguments.device), absent)
 
 
 def report(
-    name: str, settings: dict[str, Any], arguments: argparse.Namespace, comparisons: "list[Comparison]"
+    name: str,
+    settings: dict[str, Any],
+    arguments: argparse.Namespace,
+    comparisons: "list[Comparison]",
+    absent: dict[str, str] | None = None,
 ) -> dict[str, Any]:
     """Measure, print, record and compare as the flags of `add_measuring` say.
 
@@ -96,11 +103,11 @@ def report(
         settings: what figures must share to be comparable.
         arguments: parsed flags.
         comparisons: what to measure.
+        absent: rival -> why it cannot be measured here.
     """
     import torch
 
     from mmrns.benchmark.comparison import add_to_record, behind, measure, recorded
-    from mmrns.files import write_text
     from mmrns.processes import check_device, device_of
     from mmrns.report.performance import benchmark_text, performance_page
 
@@ -118,14 +125,15 @@ def report(
     )
     entry["command"] = shlex.join(["mmrns", *sys.argv[1:]])
     print(json.dumps(entry, indent=2) if arguments.json else benchmark_text(entry))
-    fallen = behind(earlier, entry, arguments.tolerance) if earlier else []
-    if arguments.record:
-        entries = add_to_record(arguments.record, entry)
-        write_text(arguments.record.with_suffix(".md"), performance_page(entries))
+    fallen = behind(earlier, entry, arguments.tolerance, absent) if earlier else []
     for line in fallen:
         print(f"behind the record: {line}", file=sys.stderr)
+    if fallen and arguments.record:  # what they fell from would be gone, and the next run would pass
+        print(f"{arguments.record}: left as it was; to record these figures, run without --against", file=sys.stderr)
     if fallen:
         raise SystemExit(1)
+    if arguments.record:
+        add_to_record(arguments.record, entry, performance_page)
     return entry
 
 
