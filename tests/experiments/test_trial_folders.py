@@ -33,16 +33,19 @@ def with_storage(argv, name):
     return [argument.replace("studies.db", name) for argument in argv]
 
 
-def test_studies_of_one_name_in_two_files_share_no_folder(place):
+def test_studies_of_one_name_in_two_files_share_no_folder(place, tiny_graph):
     folder, argv = place
     assert tune_until_killed([*argv, "--trials", "1"], at_batch=4) == -9
-    before = files_of(folder / "studies.db-trials")
-    other = [*with_storage(argv, "studies.sqlite"), "--trials", "2", "--seed", "5", "--set", "steps=4"]
-    assert main(other) == 0
-    assert {row["step"] for row in records(folder)} == {"4"}
-    assert files_of(folder / "studies.db-trials") == before
+    begun = folder / "studies.db-trials/configs-base/trial-0"
+    before, given = files_of(begun), ["--trials", "1", "--set", "model=distmult"]
+    assert main([*with_storage(argv, "studies.sqlite"), *given]) == 0
+    alone = folder / "alone"
+    assert main([*write_search(alone, tiny_graph), *given]) == 0
+    assert without_seconds(records(folder)) == without_seconds(records(alone))
+    assert files_of(begun) == before != {}
     assert main([*argv, "--trials", "1"]) == 0
-    assert [(row["number"], row["step"]) for row in records(folder)] == [("0", "6")]
+    assert trials_of(folder)[0].user_attrs["killed_at"] == [2]
+    assert without_seconds(records(folder)) != without_seconds(records(alone))
 
 
 def test_a_study_begun_anew_takes_over_no_trial_of_the_old_one_and_removes_none(place, capsys):
