@@ -5,8 +5,6 @@ import json
 import re
 import shutil
 import statistics
-import subprocess
-import sys
 
 import pandas as pd
 import pytest
@@ -17,6 +15,7 @@ from mmrns.config_io import load_config
 from mmrns.experiments.cells import run_cells
 from mmrns.experiments.grid import load_grid
 from tests.experiments.tiny_grid import GRID, reproduce, reproduce_until_killed, write_grid
+from tests.locks import held_elsewhere
 
 RUNS = ["uniform/seed-0", "uniform/seed-1", "mmrns/seed-0", "mmrns/seed-1", "short/seed-0"]
 
@@ -145,16 +144,10 @@ def test_a_run_that_another_process_works_on_is_left_to_it(tiny_runs, tmp_path, 
     grid, _ = tiny_runs
     place = tmp_path / "tiny/short"
     place.mkdir(parents=True)
-    holder = (
-        "import fcntl, sys; f = open(sys.argv[1], 'w'); fcntl.flock(f, fcntl.LOCK_EX); print(1, flush=True); input()"
-    )
-    command = [sys.executable, "-c", holder, str(place / ".seed-0.lock")]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
-        other.stdout.readline()
+    with held_elsewhere(place / ".seed-0.lock"):
         assert reproduce(grid, tmp_path, "--only", "tiny/short") == 0
         assert "tiny/short seed 0: another process is at it" in capsys.readouterr().err
         assert not (place / "seed-0").exists()
-        other.communicate("\n")
     assert reproduce(grid, tmp_path, "--only", "tiny/short") == 0
     assert (place / "seed-0/metrics.json").is_file()
 

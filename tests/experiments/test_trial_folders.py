@@ -2,8 +2,6 @@
 
 import shutil
 import sqlite3
-import subprocess
-import sys
 
 import pytest
 
@@ -20,6 +18,7 @@ from tests.experiments.tiny_search import (
     without_seconds,
     write_search,
 )
+from tests.locks import held_elsewhere
 
 
 @pytest.fixture
@@ -116,16 +115,10 @@ def test_a_trial_s_lock_that_is_not_free_is_told(place, capsys):
     folder, argv = place
     trials = folder / "studies.db-trials/configs-base"
     trials.mkdir(parents=True)
-    holder = (
-        "import fcntl, sys; f = open(sys.argv[1], 'w'); fcntl.flock(f, fcntl.LOCK_EX); print(1, flush=True); input()"
-    )
-    command = [sys.executable, "-c", holder, str(trials / ".trial-0.lock")]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
-        other.stdout.readline()
+    with held_elsewhere(trials / ".trial-0.lock"):
         message = refuse(capsys, [*argv, "--trials", "1"])
         assert f"{trials}/trial-0: another process is at it; wait for it to end, or stop it" in message
         assert not (trials / "trial-0").exists()
-        other.communicate("\n")
     assert main([*argv, "--trials", "1"]) == 0
     assert [(row["number"], row["state"]) for row in records(folder)] == [("0", "complete")]
 

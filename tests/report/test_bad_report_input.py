@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from mmrns.report.page import GENERATOR, write_page
-from tests.commands.test_bad_input import refuse
+from tests.commands.refusing import refuse
 
 
 def no_metrics(run):
